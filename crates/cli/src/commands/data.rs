@@ -1,0 +1,66 @@
+//! Where a gateway keeps its data, and what its configuration says.
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use haul::config::{Config, Profile};
+
+use crate::exit::Failure;
+
+/// The configuration that is read where none is named.
+const FILE: &str = "haul.toml";
+
+/// Which configuration.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct ConfigArgs {
+    /// Read this configuration [default: haul.toml, if there is one]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Which overrides of the configuration apply: dev, staging or production [default: HAUL_PROFILE, or dev]
+    #[arg(long, value_name = "PROFILE", value_parser = |text: &str| text.parse::<Profile>())]
+    pub(crate) profile: Option<Profile>,
+}
+
+impl ConfigArgs {
+    /// The file that is read, if one is.
+    pub(crate) fn file(&self) -> Option<PathBuf> {
+        let found = || Path::new(FILE).exists().then(|| PathBuf::from(FILE));
+        self.config.clone().or_else(found)
+    }
+
+    pub(crate) fn load(&self) -> Result<Config, Failure> {
+        Ok(match self.file() {
+            Some(file) => Config::load(file, self.profile)?,
+            None => Config::without_file()?,
+        })
+    }
+}
+
+/// Which gateway's data.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct DataArgs {
+    /// The gateway's data folder [default: HAUL_EVENTS_DIR, or what haul.toml says, or haul-data]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+impl DataArgs {
+    pub(crate) fn dir(&self) -> Result<PathBuf, Failure> {
+        match self.data.clone().or_else(events_dir) {
+            Some(dir) => Ok(dir),
+            None => Ok(self.config.load()?.serve.data),
+        }
+    }
+}
+
+/// The folder that the environment names.
+pub(crate) fn events_dir() -> Option<PathBuf> {
+    std::env::var_os("HAUL_EVENTS_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from)
+}
+
+/// A time as RFC 3339 has it, in UTC, to the microsecond.
+pub(crate) fn rfc3339(at: SystemTime) -> String {
+    haul::serve::rfc3339(at)
+}

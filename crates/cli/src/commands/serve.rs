@@ -1,0 +1,267 @@
+//! `haul serve`: the gateway.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use haul::config::{Config, Route as ConfigRoute};
+use haul::event_log::{Filter, SinkOptions};
+use haul::serve::{Ended, Gateway, Reloaded, Route, ServeOptions};
+use haul::{Endpoint, parse_duration};
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use super::data::{ConfigArgs, events_dir};
+use crate::exit::Failure;
+use crate::output::{Output, Paint, count};
+
+/// How long a gateway whose disk failed tells its clients so.
+const AFTER_FAILURE: Duration = Duration::from_secs(2);
+
+/// Run the gateway: take packets in, store each before it is answered, and pass them on
+///
+/// Without configuration and flags it listens on ws://127.0.0.1:7700 and tcp://127.0.0.1:7701?framing=lines and keeps
+/// its log in ./haul-data. Flags go over the configuration. Ctrl-c or SIGTERM stores and answers what was read, closes
+/// all and ends; a second one ends at once. SIGHUP reads the configuration again and replaces what changed.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// Listen on this URL, instead of what the configuration says; ?receipts=json answers strangers
+    #[arg(short, long, value_name = "URL")]
+    listen: Vec<String>,
+    /// Keep the log in this folder [default: HAUL_EVENTS_DIR, or what haul.toml says, or haul-data]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Pass packets on to this URL, instead of the configured routes; NAME keeps its position in the log
+    #[arg(short, long, value_name = "[NAME=]URL")]
+    sink: Vec<String>,
+    /// Pass packets on to --sink without their metadata, as receivers need that can carry none
+    #[arg(long, requires = "sink")]
+    bare: bool,
+    /// How long ctrl-c lets connections and sinks finish
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    drain: Option<Duration>,
+}
+
+/// What is to be served, from the configuration, the flags and the environment.
+pub(crate) struct Plan {
+    pub(crate) options: ServeOptions,
+    pub(crate) drain: Duration,
+    /// Each route: its name, and its sink without a password.
+    pub(crate) routes: Vec<(String, String)>,
+}
+
+impl Args {
+    pub(crate) fn of(config: ConfigArgs) -> Self {
+        Self { config, listen: Vec::new(), data: None, sink: Vec::new(), bare: false, drain: None }
+    }
+
+    pub(crate) fn plan(&self) -> Result<Plan, Failure> {
+        let Config { serve, routes, events, .. } = self.config.load()?;
+        let data = self.data.clone().or_else(events_dir).unwrap_or(serve.data);
+        let mut options = ServeOptions::new(data);
+        options.log = events;
+        options.max_connections = serve.max_connections;
+        options.max_packet = serve.max_packet;
+        options.listen = match self.listen.is_empty() {
+            true => serve.listen,
+            false => self.listen.clone(),
+        };
+        let routes = match self.sink.is_empty() {
+            true => routes,
+            false => self.sinks()?,
+        };
+        let mut listed = Vec::with_capacity(routes.len());
+        for route in routes {
+            listed.push((route.name.clone(), Endpoint::parse(&route.sink)?.to_string()));
+            options = options.route(planned(route));
+        }
+        Ok(Plan { options, drain: self.drain.unwrap_or(serve.drain), routes: listed })
+    }
+
+    fn sinks(&self) -> Result<Vec<ConfigRoute>, Failure> {
+        let plain = |name: &str| !name.is_empty() && !name.contains([':', '/', '?', '#']);
+        let routes = self.sink.iter().map(|text| {
+            let (name, sink) = match text.split_once('=') {
+                Some((name, url)) if plain(name) => (name.to_owned(), url.to_owned()),
+                // As it is displayed: a name stands on disk and in the status, where no password belongs.
+                _ => (Endpoint::parse(text)?.to_string(), text.clone()),
+            };
+            Ok(ConfigRoute {
+                name,
+                sink,
+                filter: Default::default(),
+                metadata: !self.bare,
+                layers: Vec::new(),
+            })
+        });
+        routes.collect()
+    }
+}
+
+fn planned(route: ConfigRoute) -> Route {
+    let wants = |filter: Filter, (name, value): (&String, &String)| filter.with(name, value);
+    let filter = route.filter.iter().fold(Filter::new(), wants);
+    let made_of = format!("{} {:?}", route.sink, route.layers);
+    let mut options = SinkOptions::default().filter(filter);
+    if !route.metadata {
+        options = options.bare();
+    }
+    let name = route.name.clone();
+    let open = move || {
+        let route = route.clone();
+        async move { route.open(&haul::registry()).await }
+    };
+    Route::new(name, made_of, open).options(options)
+}
+
+pub(crate) async fn run(args: Args, out: Output) -> Result<(), Failure> {
+    let plan = args.plan()?;
+    let mut signals = Signals::listen()?;
+    let data = plan.options.data.clone();
+    let gateway = Gateway::start(plan.options, haul::registry()).await?;
+    for endpoint in gateway.local_endpoints() {
+        listening(&endpoint.to_string(), out)?;
+    }
+    out.remark(&format!("event log in {}", data.display()));
+    for (name, sink) in &plan.routes {
+        out.remark(&match name == sink {
+            true => format!("passing on to {sink}"),
+            false => format!("passing on to {name}: {sink}"),
+        });
+    }
+    if let Err(why) = gateway.control() {
+        out.warn(&format!("haul tap cannot reach this gateway: {why}"));
+    }
+    let mut drain = plan.drain;
+    let failure = loop {
+        tokio::select! {
+            signal = signals.next() => match signal {
+                Signal::Stop => break None,
+                Signal::Reload => match reload(&args, &gateway, out).await {
+                    Ok(changed) => drain = changed,
+                    Err(why) => out.warn(&format!("not reloaded: {}", why.message)),
+                },
+            },
+            why = gateway.failed() => break Some(why),
+        }
+    };
+    if let Some(why) = failure {
+        // Its clients hear of the refusals; the log itself says the same again.
+        let _ = gateway.shutdown(AFTER_FAILURE).await;
+        return Err(Failure::from(why.while_doing("the event log failed")).with_hint(
+            "make room or mend the disk, and start the gateway again: what was answered as stored is there",
+        ));
+    }
+    out.remark("stopping; once more to stop at once");
+    tokio::select! {
+        ended = gateway.shutdown(drain) => report(&ended?, out),
+        Signal::Stop = signals.only_stop() => Err(Failure::interrupted()),
+    }
+}
+
+fn listening(url: &str, out: Output) -> Result<(), Failure> {
+    match out.json {
+        true => out.object(&json!({ "event": "listening", "endpoint": url })),
+        false => out.line(&format!("listening on {}", out.paint(Paint::Name, url))),
+    }
+}
+
+async fn reload(args: &Args, gateway: &Gateway, out: Output) -> Result<Duration, Failure> {
+    let plan = args.plan()?;
+    let Reloaded { closed, routed, unrouted, needs_restart, .. } = gateway.reload(plan.options).await?;
+    for (what, names) in
+        [("closed", &closed), ("passing on to", &routed), ("not passing on any more to", &unrouted)]
+    {
+        for name in names {
+            out.remark(&format!("{what} {name}"));
+        }
+    }
+    for name in needs_restart {
+        out.warn(&format!("{name} changed, which holds after a restart"));
+    }
+    for endpoint in gateway.local_endpoints() {
+        listening(&endpoint.to_string(), out)?;
+    }
+    Ok(plan.drain)
+}
+
+/// What is left is said; it is on disk and is no failure.
+fn report(ended: &Ended, out: Output) -> Result<(), Failure> {
+    if ended.cut > 0 {
+        out.warn(&format!("{} did not end in time and were cut", count(ended.cut as u64, "connection")));
+    }
+    for (sink, closed) in &ended.sinks {
+        if sink.lag > 0 {
+            let (events, name) = (count(sink.lag, "event"), &sink.name);
+            let why = sink.stuck.as_ref().map(|why| format!(" ({})", why.message));
+            let why = why.unwrap_or_default();
+            out.warn(&format!("{name} has yet to get {events}{why}; it gets them after the next start"));
+        }
+        if let Err(why) = closed {
+            out.warn(&why.to_string());
+        }
+    }
+    if out.json {
+        let sinks: Vec<_> = ended.sinks.iter().map(|(sink, _)| sink).collect();
+        out.object(&json!({ "event": "stopped", "cut": ended.cut, "sinks": sinks }))?;
+    }
+    Ok(())
+}
+
+enum Signal {
+    Stop,
+    Reload,
+}
+
+/// Ctrl-c, SIGTERM and SIGHUP, in the order in which they come.
+struct Signals(mpsc::Receiver<Signal>);
+
+impl Signals {
+    #[cfg(unix)]
+    fn listen() -> Result<Self, Failure> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let (send, signals) = mpsc::channel(8);
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        tokio::spawn(async move {
+            loop {
+                let signal = tokio::select! {
+                    _ = interrupt.recv() => Signal::Stop,
+                    _ = terminate.recv() => Signal::Stop,
+                    _ = hangup.recv() => Signal::Reload,
+                };
+                if send.send(signal).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Self(signals))
+    }
+
+    #[cfg(not(unix))]
+    fn listen() -> Result<Self, Failure> {
+        let (send, signals) = mpsc::channel(8);
+        tokio::spawn(async move {
+            while tokio::signal::ctrl_c().await.is_ok() && send.send(Signal::Stop).await.is_ok() {}
+        });
+        Ok(Self(signals))
+    }
+
+    async fn next(&mut self) -> Signal {
+        match self.0.recv().await {
+            Some(signal) => signal,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The next one to stop.
+    async fn only_stop(&mut self) -> Signal {
+        loop {
+            if let stop @ Signal::Stop = self.next().await {
+                return stop;
+            }
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! What is printed: results on stdout, everything else on stderr; JSON lines, colour and terminals.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use base64::Engine;
+use haul::{Kind, Packet};
+use serde_json::{Value, json};
+
+use crate::args::{Binary, ColorChoice, Global};
+use crate::exit::Failure;
+
+/// How to print.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Output {
+    pub(crate) json: bool,
+    pub(crate) quiet: bool,
+    /// Stdout is a terminal.
+    pub(crate) terminal: bool,
+    color: bool,
+    color_err: bool,
+}
+
+/// The colours that are used, by what they mean.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Paint {
+    Good,
+    Bad,
+    Faint,
+    Name,
+}
+
+impl Paint {
+    fn code(self) -> &'static str {
+        match self {
+            Self::Good => "32",
+            Self::Bad => "1;31",
+            Self::Faint => "2",
+            Self::Name => "36",
+        }
+    }
+}
+
+impl Output {
+    pub(crate) fn new(global: &Global) -> Self {
+        let wanted = |terminal: bool| match global.color {
+            ColorChoice::Always => true,
+            ColorChoice::Never => false,
+            ColorChoice::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty()),
+        };
+        let terminal = io::stdout().is_terminal();
+        Self {
+            json: global.json,
+            quiet: global.quiet,
+            terminal,
+            color: wanted(terminal) && !global.json,
+            color_err: wanted(io::stderr().is_terminal()),
+        }
+    }
+
+    /// Whether progress may be drawn on stderr.
+    pub(crate) fn progress(&self) -> bool {
+        !self.quiet && !self.json && io::stderr().is_terminal()
+    }
+
+    pub(crate) fn color_err(&self) -> bool {
+        self.color_err
+    }
+
+    /// `text` in colour, for stdout.
+    pub(crate) fn paint(&self, paint: Paint, text: &str) -> String {
+        painted(self.color, paint, text)
+    }
+
+    /// A line on stdout.
+    pub(crate) fn line(&self, line: &str) -> Result<(), Failure> {
+        self.bytes(&[line.as_bytes(), b"\n"].concat())
+    }
+
+    /// An object on stdout, on a line of its own.
+    pub(crate) fn object(&self, object: &Value) -> Result<(), Failure> {
+        self.line(&object.to_string())
+    }
+
+    /// Bytes on stdout, at once.
+    pub(crate) fn bytes(&self, bytes: &[u8]) -> Result<(), Failure> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(bytes)?;
+        Ok(stdout.flush()?)
+    }
+
+    /// A remark on stderr, unless quiet or JSON is asked for.
+    pub(crate) fn remark(&self, remark: &str) {
+        if !self.quiet && !self.json {
+            self.tell(&painted(self.color_err, Paint::Faint, &format!("* {remark}")));
+        }
+    }
+
+    /// Something that went wrong without ending the program, on stderr.
+    pub(crate) fn warn(&self, warning: &str) {
+        self.tell(&format!("{} {warning}", painted(self.color_err, Paint::Bad, "warning:")));
+    }
+
+    /// Why the program fails: on stderr for people, and on stdout when JSON is asked for.
+    pub(crate) fn failure(&self, failure: &Failure) {
+        if failure.message.is_empty() {
+            return;
+        }
+        self.tell(&format!("{} {}", painted(self.color_err, Paint::Bad, "error:"), failure.message));
+        if let Some(hint) = &failure.hint {
+            self.tell(&format!("{} {hint}", painted(self.color_err, Paint::Name, "try:")));
+        }
+        if self.json {
+            // If nobody reads stdout any more, stderr has said it all.
+            let _ = self.object(&json!({
+                "event": "error",
+                "kind": failure.kind.map(|kind| kind.as_str()),
+                "message": failure.message,
+                "hint": failure.hint,
+                "exit": failure.code as u8,
+            }));
+        }
+    }
+
+    fn tell(&self, line: &str) {
+        // A stderr that nobody reads is no reason to stop.
+        let _ = writeln!(io::stderr().lock(), "{line}");
+    }
+}
+
+fn painted(color: bool, paint: Paint, text: &str) -> String {
+    match color {
+        true => format!("\x1b[{}m{text}\x1b[0m", paint.code()),
+        false => text.to_owned(),
+    }
+}
+
+/// A packet as JSON: `text`, or `base64` where it is not text.
+pub(crate) fn packet_json(event: &str, packet: &Packet) -> Value {
+    let mut object = json!({ "event": event, "bytes": packet.len() });
+    match packet.as_text() {
+        Some(text) => object["text"] = text.into(),
+        None => object["base64"] = base64::engine::general_purpose::STANDARD.encode(packet.payload()).into(),
+    }
+    if let Some(id) = packet.id() {
+        object["id"] = id.to_string().into();
+    }
+    if !packet.metadata().is_empty() {
+        object["metadata"] =
+            packet.metadata().iter().map(|(name, value)| (name, Value::from(value))).collect();
+    }
+    object
+}
+
+/// A payload as it is shown: on a terminal nothing that would move its cursor.
+pub(crate) fn shown(packet: &Packet, binary: Option<Binary>, terminal: bool) -> Vec<u8> {
+    match (packet.kind(), binary) {
+        (Kind::Binary, Some(Binary::Hex)) => hex(packet.payload()).into_bytes(),
+        (Kind::Binary, Some(Binary::Base64)) => {
+            base64::engine::general_purpose::STANDARD.encode(packet.payload()).into_bytes()
+        }
+        (Kind::Binary, None) if terminal => match std::str::from_utf8(packet.payload()) {
+            Ok(text) => printable(text).into_bytes(),
+            Err(_) => format!("[{} bytes] {}", packet.len(), hex(packet.payload())).into_bytes(),
+        },
+        (Kind::Text, _) if terminal => printable(packet.as_text().unwrap_or_default()).into_bytes(),
+        _ => packet.payload().to_vec(),
+    }
+}
+
+/// `text` with control characters, tab excepted, escaped.
+fn printable(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
+        match c.is_control() && c != '\t' {
+            true => out.extend(c.escape_default()),
+            false => out.push(c),
+        }
+        out
+    })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// `1.2 ms`, `340 us`, `2.5 s`.
+pub(crate) fn time(of: Duration) -> String {
+    let seconds = of.as_secs_f64();
+    match seconds {
+        ..0.001 => format!("{:.0} us", seconds * 1e6),
+        ..1.0 => format!("{:.1} ms", seconds * 1e3),
+        _ => format!("{seconds:.1} s"),
+    }
+}
+
+/// `1 packet`, `2 packets`.
+pub(crate) fn count(number: u64, what: &str) -> String {
+    match number {
+        1 => format!("1 {what}"),
+        _ => format!("{number} {what}s"),
+    }
+}
+
+/// `512 B`, `1.5 KiB`, `3.2 MiB`.
+pub(crate) fn size(bytes: u64) -> String {
+    indicatif::HumanBytes(bytes).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_cannot_steer_the_terminal_but_leaves_a_file_as_it_came() {
+        let packet = Packet::text("a\x1b[2Jb\t");
+        assert_eq!(shown(&packet, None, true), b"a\\u{1b}[2Jb\t");
+        assert_eq!(shown(&packet, None, false), b"a\x1b[2Jb\t");
+        assert_eq!(shown(&Packet::binary(&b"\xff\x00"[..]), Some(Binary::Hex), false), b"ff00");
+        assert_eq!(shown(&Packet::binary(&b"\xff\x00"[..]), None, true), b"[2 bytes] ff00");
+    }
+}

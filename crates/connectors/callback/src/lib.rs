@@ -1,0 +1,5 @@
+#![doc = include_str!("../README.md")]
+
+mod sink;
+
+pub use sink::{Answer, Callback};

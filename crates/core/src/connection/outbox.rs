@@ -1,0 +1,243 @@
+//! The sending direction: the bounded buffer, and the writing half that empties it.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::hub::{Ending, Hub, lock};
+use crate::link::{Encoder, WriteHalf};
+use crate::wire::{Frame, SendBuf};
+use crate::{CloseReason, Error, ErrorKind, PacketId, Receipt, Result, Sent};
+
+/// A sender that finds this much buffered writes it itself, so that large payloads never queue deeper than a socket
+/// buffer.
+pub(super) const WRITE_AT: usize = 32 << 10;
+
+/// Answers and pongs may fill the buffer to this many times its bound; a peer that makes us answer more without
+/// reading is cut.
+const ANSWERS_OVER: usize = 4;
+
+pub(super) struct Outbox {
+    pub(super) buf: SendBuf,
+    pub(super) encoder: Option<Box<dyn Encoder>>,
+    /// Packets accepted.
+    pub(super) queued: u64,
+    pub(super) bytes_queued: u64,
+    pub(super) phase: Phase,
+    /// A sender waits for room.
+    pub(super) crowded: bool,
+    pub(super) receipts: HashMap<PacketId, (u64, oneshot::Sender<Result<Receipt>>)>,
+    pub(super) ping: Option<(Bytes, Instant)>,
+    /// Why we are closing, where that is a failure.
+    pub(super) failure: Option<Error>,
+}
+
+pub(super) enum Phase {
+    Open,
+    /// Nothing more from here; the peer may go on.
+    Finishing,
+    /// A close frame is queued.
+    Closing(CloseReason),
+    Over(Ending),
+}
+
+pub(super) struct Writer {
+    pub(super) half: Option<Box<dyn WriteHalf>>,
+    /// What is being written.
+    current: SendBuf,
+    /// The number of the last packet in `current`.
+    upto: u64,
+    dirty: bool,
+    /// The half said `Pending` to the last write: it may hold what it took from `current`.
+    blocked: bool,
+    pub(super) finished: bool,
+}
+
+/// What became of an offered frame.
+pub(super) enum Offer {
+    /// It has this number among the packets; `true` if enough is buffered to write at once.
+    Taken(u64, bool),
+    /// There is no room: here it is again.
+    Full(Frame),
+}
+
+impl Outbox {
+    pub(super) fn new(encoder: Option<Box<dyn Encoder>>) -> Self {
+        Self {
+            buf: SendBuf::default(),
+            encoder,
+            queued: 0,
+            bytes_queued: 0,
+            phase: Phase::Open,
+            crowded: false,
+            receipts: HashMap::new(),
+            ping: None,
+            failure: None,
+        }
+    }
+
+    #[inline]
+    pub(super) fn push(&mut self, frame: Frame) -> Result<()> {
+        self.buf.push(frame, self.encoder.as_deref_mut())
+    }
+
+    pub(super) fn end(&mut self, ending: &Ending) {
+        let buffered = self.buf.count() as u64;
+        self.phase = Phase::Over(ending.clone());
+        self.buf = SendBuf::default();
+        for (_, (number, promise)) in self.receipts.drain() {
+            // What never left the buffer cannot have been seen.
+            let sent = if number > self.queued.saturating_sub(buffered) && ending.lost > 0 {
+                Sent::No
+            } else {
+                Sent::Maybe
+            };
+            let _ = promise.send(Err(ending.error().with_sent(sent)));
+        }
+        self.ping = None;
+    }
+}
+
+impl Writer {
+    pub(super) fn new(half: Box<dyn WriteHalf>) -> Self {
+        Self {
+            half: Some(half),
+            current: SendBuf::default(),
+            upto: 0,
+            dirty: false,
+            blocked: false,
+            finished: false,
+        }
+    }
+}
+
+impl Hub {
+    /// Takes `frame` into the send buffer if there is room.
+    #[inline]
+    pub(super) fn offer(&self, frame: Frame) -> Result<Offer> {
+        let mut outbox = lock(&self.outbox);
+        match &outbox.phase {
+            Phase::Open => {}
+            Phase::Over(ending) => {
+                return Err(ending.error().with_sent(Sent::No).while_doing(self.doing("send on")));
+            }
+            Phase::Finishing | Phase::Closing(_) => {
+                let error = Error::new(ErrorKind::Closed, "this end has finished or is closing");
+                return Err(error.with_sent(Sent::No).while_doing(self.doing("send on")));
+            }
+        }
+        if outbox.buf.weight() >= self.limits.send_buffer || outbox.buf.count() >= self.limits.send_packets {
+            outbox.crowded = true;
+            drop(outbox);
+            self.kick();
+            return Ok(Offer::Full(frame));
+        }
+        let bytes = match &frame {
+            Frame::Packet { packet, .. } => Some(packet.len() as u64),
+            _ => None,
+        };
+        outbox.push(frame).map_err(|why| why.while_doing(self.doing("send on")))?;
+        if let Some(bytes) = bytes {
+            outbox.queued += 1;
+            outbox.bytes_queued += bytes;
+        }
+        Ok(Offer::Taken(outbox.queued, outbox.buf.weight() >= WRITE_AT))
+    }
+
+    /// Queues an answer of our own (pong, receipt) beyond the bound of the buffer, up to a multiple of it.
+    pub(super) fn answer(&self, frame: Frame) -> Result<()> {
+        let mut outbox = lock(&self.outbox);
+        match &outbox.phase {
+            Phase::Open | Phase::Finishing => {}
+            Phase::Closing(_) => return Ok(()),
+            Phase::Over(ending) => return Err(ending.error().with_sent(Sent::No)),
+        }
+        if outbox.buf.weight() >= self.limits.send_buffer.saturating_mul(ANSWERS_OVER) {
+            return Err(Error::new(ErrorKind::Overloaded, "the peer reads no answers to what it sends"));
+        }
+        outbox.push(frame)?;
+        drop(outbox);
+        self.kick();
+        Ok(())
+    }
+
+    /// Begins to close, unless that has begun: what is buffered goes first.
+    pub(super) fn begin_close(&self, reason: CloseReason) {
+        let mut outbox = lock(&self.outbox);
+        if matches!(outbox.phase, Phase::Open | Phase::Finishing) {
+            if matches!(outbox.phase, Phase::Open) {
+                // A protocol that cannot say goodbye says it by its end.
+                let _ = outbox.push(Frame::Close(reason.clone()));
+            }
+            outbox.phase = Phase::Closing(reason);
+            outbox.crowded = false;
+        }
+        drop(outbox);
+        self.space.notify_waiters();
+        self.kick();
+    }
+
+    /// Writes what is buffered, if nobody else is at it; otherwise sees to it that the driver looks again.
+    pub(super) fn write_inline(&self) {
+        match self.writer.try_lock() {
+            Ok(mut writer) => {
+                let written = self.poll_write(&mut writer);
+                drop(writer);
+                self.note_written(written);
+            }
+            Err(_) => self.kick(),
+        }
+    }
+
+    /// What follows from a round of writing. Not to be called with a lock held.
+    pub(super) fn note_written(&self, written: Poll<Result<()>>) {
+        if let Poll::Ready(Err(why)) = written {
+            self.end(Some(why.while_doing(self.doing("write to"))), CloseReason::INTERNAL);
+        }
+    }
+
+    /// Writes all that is buffered and flushes it.
+    pub(super) fn poll_write(&self, writer: &mut Writer) -> Poll<Result<()>> {
+        let mut cx = Context::from_waker(&self.waker);
+        let Writer { half: Some(half), current, upto, dirty, blocked, .. } = writer else {
+            return Poll::Ready(Ok(()));
+        };
+        loop {
+            if current.is_empty() && !*blocked {
+                if *dirty {
+                    ready!(half.poll_flush(&mut cx))?;
+                    *dirty = false;
+                    self.sent.store(*upto, Ordering::Release);
+                    self.progress.notify_waiters();
+                }
+                current.reset();
+                let mut outbox = lock(&self.outbox);
+                if outbox.buf.is_empty() {
+                    // Frames that this protocol writes nothing for count as written.
+                    let silent = outbox.queued;
+                    drop(outbox);
+                    if self.sent.swap(silent, Ordering::AcqRel) != silent {
+                        self.progress.notify_waiters();
+                    }
+                    return Poll::Ready(Ok(()));
+                }
+                std::mem::swap(&mut outbox.buf, current);
+                *upto = outbox.queued;
+                let crowded = std::mem::take(&mut outbox.crowded);
+                drop(outbox);
+                *dirty = true;
+                if crowded {
+                    self.space.notify_waiters();
+                }
+            }
+            *blocked = true;
+            ready!(half.poll_write(&mut cx, current))?;
+            *blocked = false;
+            debug_assert!(current.is_empty(), "a link said that all is written");
+        }
+    }
+}

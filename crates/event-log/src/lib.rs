@@ -1,0 +1,20 @@
+#![doc = include_str!("../README.md")]
+
+mod dead;
+mod event;
+mod filter;
+mod forward;
+mod log;
+mod options;
+mod record;
+mod status;
+mod view;
+
+pub use dead::DeadLetter;
+pub use event::{DEFAULT_SESSION, Event, MAX_SESSION, SESSION_ID, session_name, session_of_name};
+pub use filter::Filter;
+pub use forward::SinkOptions;
+pub use log::{Appending, EventLog, Stored};
+pub use options::Options;
+pub use status::{Absent, Failure, SinkStatus, Status};
+pub use view::{DeadLetters, Events, LogView, Query, Recorded, SessionInfo, Verified};

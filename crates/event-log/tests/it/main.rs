@@ -1,0 +1,8 @@
+//! The event log over real and simulated disks.
+
+#![allow(clippy::unwrap_used)]
+
+mod crash;
+mod sinks;
+mod support;
+mod views;

@@ -1,0 +1,125 @@
+//! What `haul.toml` may say: plain data, checked by serde.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::value;
+
+/// Everything `haul.toml` says, with defaults for what it does not.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// `[serve]`: the gateway.
+    pub serve: Serve,
+    /// `[[route]]`: where packets go on to. A packet goes to every route whose filter it matches.
+    #[serde(rename = "route")]
+    pub routes: Vec<Route>,
+    /// `[events]`: how the gateway keeps its event log.
+    #[cfg(feature = "event-log")]
+    pub events: haul_event_log::Options,
+    /// `[log]`: what the program says about itself.
+    pub log: Log,
+}
+
+/// `[serve]`: what the gateway listens on and where it keeps what it took.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Serve {
+    /// URLs to listen on. Default `ws://127.0.0.1:7700` and
+    /// `tcp://127.0.0.1:7701?framing=lines`.
+    pub listen: Vec<String>,
+    /// Folder of the event log. Default `haul-data`.
+    pub data: PathBuf,
+    /// Connections at once on each listener; one more is refused. Default: the listener's own.
+    pub max_connections: Option<usize>,
+    /// Largest payload taken in, in bytes: `65536` or `"64KiB"`. Default: the listener's own.
+    #[serde(deserialize_with = "value::some_bytes")]
+    pub max_packet: Option<usize>,
+    /// How long a shutdown lets connections and routes finish. Default 10 s.
+    #[serde(deserialize_with = "value::duration")]
+    pub drain: Duration,
+}
+
+impl Default for Serve {
+    fn default() -> Self {
+        Self {
+            listen: vec!["ws://127.0.0.1:7700".into(), "tcp://127.0.0.1:7701?framing=lines".into()],
+            data: "haul-data".into(),
+            max_connections: None,
+            max_packet: None,
+            drain: Duration::from_secs(10),
+        }
+    }
+}
+
+/// `[[route]]`: a sink, what goes to it, and the layers around it.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// Its name: the route's position in the event log is kept under it, so that renaming it starts it afresh.
+    pub name: String,
+    /// Metadata that a packet must have, name = value, to go this way. Default: every packet goes.
+    #[serde(default)]
+    pub filter: BTreeMap<String, String>,
+    /// Where to: the URL of a sink, or of something to connect to.
+    pub sink: String,
+    /// Whether packets keep their metadata, session and all. Receivers that can carry none, such as lines, need it off.
+    /// Default yes.
+    #[serde(default = "yes")]
+    pub metadata: bool,
+    /// What stands around the sink, outermost first.
+    #[serde(default)]
+    pub layers: Vec<Layer>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// A table of a route's `layers`: `type` says which, the other keys are its options.
+///
+/// Only the layers that are compiled in are there.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Layer {
+    /// Delivers again what failed and may be sent again.
+    #[cfg(feature = "retry")]
+    Retry(haul_retry::RetryOptions),
+    /// Bounds each delivery that passes through it.
+    #[cfg(feature = "timeout")]
+    Timeout(haul_timeout::TimeoutOptions),
+    /// Spans and metrics.
+    #[cfg(feature = "trace")]
+    Trace(haul_trace::TraceOptions),
+}
+
+/// `[log]`: what the program says about itself, on stderr.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// A filter as `tracing` has it: `info`, `haul_ws=debug,warn`. Default `info`.
+    pub filter: String,
+    /// How lines look. Default `text`.
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { filter: "info".into(), format: LogFormat::Text }
+    }
+}
+
+/// How the program's own log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}

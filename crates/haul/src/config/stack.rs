@@ -1,0 +1,48 @@
+//! From a route to the sink and layers that it names.
+
+use haul_core::{AnySink, Batch, Endpoint, Error, Registry, Result, Shared};
+#[cfg(any(feature = "retry", feature = "timeout", feature = "trace"))]
+use tower_layer::Layer as _;
+
+use super::{Layer, Route};
+
+impl Route {
+    /// Opens the route's sink with its layers around it, the first outermost.
+    ///
+    /// Errors: `Config` and `Unsupported` for what is wrong with URL or layers, and the sink's own.
+    pub async fn open(&self, registry: &Registry) -> Result<AnySink> {
+        let failed = |why: Error| why.while_doing(format!("open route {}", self.name));
+        let endpoint = Endpoint::parse(&self.sink).map_err(failed)?;
+        let sink = crate::open::sink(registry, endpoint).await.map_err(failed)?;
+        let mut service = Shared::new(sink.clone());
+        for layer in self.layers.iter().rev() {
+            service = layer.around(service).map_err(failed)?;
+        }
+        Ok(AnySink::layered(service, sink))
+    }
+}
+
+impl Layer {
+    /// This layer around `inner`. Errors: `Config` for an option out of its range.
+    fn around(&self, inner: Shared<Batch>) -> Result<Shared<Batch>> {
+        match self {
+            #[cfg(feature = "retry")]
+            Self::Retry(options) => {
+                let layer = haul_retry::RetryLayer::new(options.clone())?;
+                Ok(Shared::new(layer.layer(inner)))
+            }
+            #[cfg(feature = "timeout")]
+            Self::Timeout(options) => {
+                let layer = haul_timeout::TimeoutLayer::new(*options)?;
+                Ok(Shared::new(layer.layer(inner)))
+            }
+            #[cfg(feature = "trace")]
+            Self::Trace(options) => {
+                let layer = haul_trace::TraceLayer::with_options(options.clone());
+                Ok(Shared::new(layer.layer(inner)))
+            }
+            #[allow(unreachable_patterns, reason = "without a layer compiled in there is nothing to match")]
+            _ => Ok(inner),
+        }
+    }
+}

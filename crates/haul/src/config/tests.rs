@@ -1,0 +1,171 @@
+use std::time::Duration;
+
+use super::*;
+
+fn read(text: &str, profile: Profile, variables: &[(&str, &str)]) -> Result<Config> {
+    let environment = variables.iter().copied().collect();
+    Config::parse(text, "haul.toml", Some(profile), &environment)
+}
+
+fn refused(text: &str, variables: &[(&str, &str)]) -> String {
+    let error = read(text, Profile::Dev, variables).expect_err("it should be refused");
+    assert_eq!(error.kind(), ErrorKind::Config);
+    error.to_string()
+}
+
+const FILE: &str = r#"
+[serve]
+listen = ["ws://0.0.0.0:8080"]
+max_packet = "64KiB"
+
+[[route]]
+name = "alerts"
+filter = { level = "error" }
+sink = "ws://collector/in?token=${TOKEN}"
+layers = [
+    { type = "retry", attempts = 5, base = "100ms" },
+    { type = "timeout", after = "5s" },
+]
+
+[profile.production.serve]
+listen = ["wss://0.0.0.0:443"]
+
+[profile.production.log]
+format = "json"
+"#;
+
+#[test]
+fn what_the_file_says_is_what_is_read_and_the_rest_is_default() {
+    let config = read(FILE, Profile::Dev, &[("TOKEN", "t0p")]).unwrap();
+    assert_eq!(config.serve.listen, ["ws://0.0.0.0:8080"]);
+    assert_eq!(config.serve.max_packet, Some(64 << 10));
+    assert_eq!(config.serve.drain, Serve::default().drain);
+    let route = &config.routes[0];
+    assert_eq!((route.name.as_str(), route.sink.as_str()), ("alerts", "ws://collector/in?token=t0p"));
+    assert_eq!(route.filter["level"], "error");
+    let retry = haul_retry::RetryOptions { attempts: 5, ..Default::default() };
+    let timeout = haul_timeout::TimeoutOptions { after: Duration::from_secs(5) };
+    assert_eq!(route.layers, [Layer::Retry(retry), Layer::Timeout(timeout)]);
+    assert_eq!(read("", Profile::Dev, &[]).unwrap(), Config::default());
+}
+
+#[cfg(feature = "event-log")]
+#[test]
+fn the_event_log_is_kept_as_the_file_and_the_environment_say() {
+    let text = "[events]\nretain = \"1GiB\"\nsegment = 4096\nretain_age = \"7d\"\n";
+    let variables =
+        [("HAUL_EVENTS_RETAIN_UNSENT", "true"), ("HAUL_EVENTS_QUEUE", "64MiB"), ("HAUL_EVENTS_DIR", "/x")];
+    let events = read(text, Profile::Dev, &variables).unwrap().events;
+    assert_eq!((events.retain, events.segment, events.queue), (Some(1 << 30), 4096, 64 << 20));
+    assert_eq!((events.retain_age, events.retain_unsent), (Some(Duration::from_secs(7 * 86_400)), true));
+    assert!(refused("[events]\nretian = 1\n", &[]).contains("did you mean retain"));
+    assert!(refused("", &[("HAUL_EVENTS_SEGMNT", "1")]).contains("segment"));
+}
+
+#[test]
+fn a_profile_lies_over_the_rest_key_by_key() {
+    let config = read(FILE, Profile::Production, &[("TOKEN", "")]).unwrap();
+    assert_eq!(config.serve.listen, ["wss://0.0.0.0:443"]);
+    assert_eq!(config.serve.max_packet, Some(64 << 10), "what the profile does not say stays");
+    assert_eq!(config.log.format, LogFormat::Json);
+    assert_eq!(read(FILE, Profile::Staging, &[("TOKEN", "")]).unwrap().log.format, LogFormat::Text);
+}
+
+#[test]
+fn the_environment_names_the_profile_when_the_caller_does_not() {
+    let environment = [("HAUL_PROFILE", "production"), ("TOKEN", "")].into_iter().collect();
+    let config = Config::parse(FILE, "haul.toml", None, &environment).unwrap();
+    assert_eq!(config.log.format, LogFormat::Json);
+    let environment = [("HAUL_PROFILE", "prod")].into_iter().collect();
+    let error = Config::parse(FILE, "haul.toml", None, &environment).unwrap_err().to_string();
+    assert!(error.contains("HAUL_PROFILE") && error.contains("staging"), "{error}");
+}
+
+#[test]
+fn a_variable_that_is_not_set_is_named_with_its_line_unless_it_is_not_needed() {
+    let error = refused(FILE, &[]);
+    assert!(error.contains("TOKEN is not set") && error.contains("line 9"), "{error}");
+    let file = "[log]\nfilter = \"a$${b}\"\n[profile.production.log]\nfilter = \"${ONLY_THERE}\"";
+    assert_eq!(read(file, Profile::Dev, &[]).unwrap().log.filter, "a${b}");
+    let unclosed = refused("[log]\nfilter = \"${B\"", &[("B", "")]);
+    assert!(unclosed.contains("not closed") && unclosed.contains("line 2"), "{unclosed}");
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_line_and_the_nearest_known_one() {
+    for (file, line, hint) in [
+        ("[serve]\n\nlisten_on = []", "line 3", "did you mean listen?"),
+        ("\n[sevre]\n", "line 2", "did you mean serve?"),
+        ("[[route]]\nname = 'a'\nsnk = 'null:'", "line 3", "did you mean sink?"),
+        ("[profile.production.log]\nformt = 'json'", "line 2", "did you mean format?"),
+        ("[profile.prodution]\n", "line 1", "did you mean production?"),
+        (
+            "[[route]]\nname = 'a'\nsink = 'null:'\n[[route.layers]]\ntype = 'retry'\n\nattemps = 1",
+            "line 7",
+            "did you mean attempts?",
+        ),
+        (
+            "[[route]]\nname = 'a'\nsink = 'null:'\nlayers = [\n{ type = 'retrey' }]",
+            "line 5",
+            "did you mean retry?",
+        ),
+    ] {
+        let error = refused(file, &[]);
+        assert!(error.contains(line) && error.contains(hint), "{file}\n{error}");
+    }
+}
+
+#[test]
+fn a_value_of_the_wrong_kind_is_named_with_its_line() {
+    for (file, line, why) in [
+        ("[serve]\n\ndrain = 'soon'", "line 3", "a duration looks like"),
+        ("[serve]\nlisten = 'ws://a'", "line 2", "expected a sequence"),
+        ("[serve]\nmax_packet = -1", "line 2", "a size looks like"),
+        ("[serve\n", "line 1", "haul.toml"),
+        ("[[route]]\nname = 'a'", "line 1", "sink"),
+    ] {
+        let error = refused(file, &[]);
+        assert!(error.contains(line) && error.contains(why), "{file}\n{error}");
+    }
+}
+
+#[test]
+fn variables_override_keys_whatever_the_key_holds() {
+    let variables = [
+        ("HAUL_SERVE_LISTEN", "ws://a:1, tcp://b:2"),
+        ("HAUL_SERVE_DATA", "/srv/7"),
+        ("HAUL_SERVE_MAX_CONNECTIONS", "100"),
+        ("HAUL_SERVE_MAX_PACKET", "1MiB"),
+        ("HAUL_LOG_FILTER", "7"),
+        ("HAUL_SERVICE_HOST", "10.0.0.1"),
+        ("HAUL_PORT", "tcp://10.0.0.1:80"),
+    ];
+    let config = read("[serve]\nmax_connections = 7", Profile::Dev, &variables).unwrap();
+    assert_eq!(config.serve.listen, ["ws://a:1", "tcp://b:2"]);
+    assert_eq!(config.serve.data.as_os_str(), "/srv/7");
+    assert_eq!(config.serve.max_connections, Some(100));
+    assert_eq!(config.serve.max_packet, Some(1 << 20));
+    assert_eq!(config.log.filter, "7");
+    let toml = [("HAUL_SERVE_LISTEN", r#"["ws://a:1/?x=1,2"]"#)];
+    assert_eq!(read("", Profile::Dev, &toml).unwrap().serve.listen, ["ws://a:1/?x=1,2"]);
+}
+
+#[test]
+fn a_variable_with_an_unknown_key_or_a_wrong_value_is_refused_by_name() {
+    for (name, value, hint) in [
+        ("HAUL_SERVE_LISEN", "ws://a", "did you mean listen?"),
+        ("HAUL_SERV_LISTEN", "ws://a", "HAUL_SERVE_LISTEN"),
+        ("HAUL_SERVE_DRAIN", "soon", "a duration looks like"),
+        ("HAUL_LOG_FORMAT", "jsno", "did you mean json?"),
+    ] {
+        let error = refused("", &[(name, value)]);
+        assert!(error.contains(name) && error.contains(hint), "{name}: {error}");
+    }
+}
+
+#[test]
+fn every_section_that_variables_override_exists() {
+    for section in environment::SECTIONS {
+        read(&format!("[{section}]"), Profile::Dev, &[]).unwrap();
+    }
+}

@@ -1,0 +1,60 @@
+#![doc = include_str!("../README.md")]
+
+#[cfg(feature = "config")]
+pub mod config;
+mod open;
+mod registry;
+
+pub use haul_core::*;
+
+#[cfg(feature = "config")]
+pub use config::Config;
+#[cfg(feature = "reconnect")]
+pub use open::connect_lazy;
+pub use open::{connect, deliver, listen, source};
+pub use registry::registry;
+
+#[cfg(feature = "callback")]
+pub use haul_callback as callback;
+#[cfg(feature = "event-log")]
+pub use haul_event_log as event_log;
+#[cfg(feature = "file")]
+pub use haul_file as file;
+#[cfg(feature = "journal")]
+pub use haul_journal as journal;
+#[cfg(feature = "log")]
+pub use haul_log as log;
+#[cfg(feature = "mem")]
+pub use haul_mem as mem;
+#[cfg(feature = "mock")]
+pub use haul_mock as mock;
+#[cfg(feature = "null")]
+pub use haul_null as null;
+#[cfg(feature = "reconnect")]
+pub use haul_reconnect as reconnect;
+#[cfg(feature = "retry")]
+pub use haul_retry as retry;
+#[cfg(feature = "serve")]
+pub use haul_serve as serve;
+#[cfg(feature = "tcp")]
+pub use haul_tcp as tcp;
+#[cfg(feature = "timeout")]
+pub use haul_timeout as timeout;
+#[cfg(feature = "tls")]
+pub use haul_tls as tls;
+#[cfg(feature = "tower")]
+pub use haul_tower as tower;
+#[cfg(feature = "trace")]
+pub use haul_trace as trace;
+#[cfg(feature = "ws")]
+pub use haul_ws as ws;
+
+/// The example of the workspace's front door is compiled and run.
+#[cfg(all(doctest, feature = "ws"))]
+#[doc = include_str!("../../../README.md")]
+mod front_door {}
+
+/// So are those of the guides.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guides/own-transport.md")]
+mod own_transport {}

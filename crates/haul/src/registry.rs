@@ -1,0 +1,71 @@
+//! What is compiled in, by scheme.
+
+use haul_core::Registry;
+
+/// Registers a crate where its feature is on, and says which feature adds its schemes where it is off.
+macro_rules! register {
+    ($registry:ident: $($feature:literal $crate_name:ident [$($scheme:literal),+];)+) => {$(
+        #[cfg(feature = $feature)]
+        $crate_name::register(&mut $registry);
+        #[cfg(not(feature = $feature))]
+        $registry.missing(&[$($scheme),+], $feature);
+    )+};
+}
+
+/// All that is compiled in. For a scheme that is not, its errors name the feature that adds it.
+pub fn registry() -> Registry {
+    let mut registry = Registry::new();
+    register! { registry:
+        "mem" haul_mem ["mem"];
+        "tcp" haul_tcp ["tcp", "unix"];
+        "ws" haul_ws ["ws", "wss"];
+        "file" haul_file ["file"];
+        "log" haul_log ["log"];
+        "null" haul_null ["null"];
+    }
+    registry
+}
+
+#[cfg(test)]
+mod tests {
+    use haul_core::{Endpoint, ErrorKind};
+
+    /// Each scheme, its feature, whether that is on, and what can be done with it.
+    const PROMISED: &[(&str, &str, bool, &[&str])] = &[
+        ("mem", "mem", cfg!(feature = "mem"), &["dial", "listen"]),
+        ("tcp", "tcp", cfg!(feature = "tcp"), &["dial", "listen"]),
+        ("unix", "tcp", cfg!(feature = "tcp"), &["dial", "listen"]),
+        ("ws", "ws", cfg!(feature = "ws"), &["dial", "listen"]),
+        ("wss", "ws", cfg!(feature = "ws"), &["dial", "listen"]),
+        ("file", "file", cfg!(feature = "file"), &["deliver", "read"]),
+        ("log", "log", cfg!(feature = "log"), &["deliver"]),
+        ("null", "null", cfg!(feature = "null"), &["deliver"]),
+    ];
+
+    #[test]
+    fn each_feature_brings_its_schemes_and_no_other() {
+        let schemes = super::registry().schemes();
+        for (role, there) in [
+            ("dial", schemes.dial),
+            ("listen", schemes.listen),
+            ("deliver", schemes.deliver),
+            ("read", schemes.read),
+        ] {
+            let promised = PROMISED.iter().filter(|(_, _, on, roles)| *on && roles.contains(&role));
+            let mut promised: Vec<_> = promised.map(|(scheme, ..)| *scheme).collect();
+            promised.sort_unstable();
+            assert_eq!(there, promised, "{role}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_scheme_whose_feature_is_off_names_the_feature() {
+        let registry = super::registry();
+        for (scheme, feature, ..) in PROMISED.iter().filter(|(_, _, on, _)| !on) {
+            let endpoint = Endpoint::parse(&format!("{scheme}://host")).unwrap();
+            let error = registry.connect(endpoint).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unsupported);
+            assert!(error.to_string().contains(&format!("feature {feature} adds {scheme}")), "{error}");
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! haul-tls against itself and against the `openssl` program.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod authority;
+mod failures;
+mod openssl;
+mod sessions;

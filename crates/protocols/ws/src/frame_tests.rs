@@ -1,0 +1,142 @@
+use super::*;
+
+fn plain(role: Role) -> (WsEncoder, WsDecoder) {
+    let other = if role == Role::Client { Role::Server } else { Role::Client };
+    (WsEncoder::new(role, Speech::Plain), WsDecoder::new(other, Speech::Plain, 1000))
+}
+
+fn encode(encoder: &mut WsEncoder, frame: Frame) -> BytesMut {
+    let mut out = WriteBuf::default();
+    encoder.encode(frame, &mut out).unwrap();
+    let mut bytes = BytesMut::new();
+    while !out.is_empty() {
+        let chunk = out.chunk().to_vec();
+        out.advance(chunk.len());
+        bytes.extend_from_slice(&chunk);
+    }
+    bytes
+}
+
+fn text_of(frame: Option<Frame>) -> String {
+    match frame {
+        Some(Frame::Packet { packet, .. }) => packet.as_text().unwrap().to_owned(),
+        other => panic!("{other:?} is no text"),
+    }
+}
+
+/// The decoder of a client's side, for frames written by hand.
+fn client() -> WsDecoder {
+    WsDecoder::new(Role::Client, Speech::Plain, 1000)
+}
+
+#[test]
+fn messages_come_back_whatever_their_length_and_direction() {
+    for role in [Role::Client, Role::Server] {
+        for len in [0, 1, 7, 125, 126, 127, 999] {
+            let (mut encoder, mut decoder) = plain(role);
+            let text = "x".repeat(len);
+            let mut bytes = encode(&mut encoder, Frame::packet(Packet::text(text.clone())));
+            assert_eq!(text_of(decoder.next(&mut bytes).unwrap()), text);
+            assert!(bytes.is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_message_that_comes_byte_by_byte_is_whole_in_the_end() {
+    let (mut encoder, mut decoder) = plain(Role::Client);
+    let whole = encode(&mut encoder, Frame::packet(Packet::text("hello, masked world")));
+    let mut bytes = BytesMut::new();
+    for (at, byte) in whole.iter().enumerate() {
+        assert!(decoder.next(&mut bytes).unwrap().is_none(), "before byte {at}");
+        bytes.extend_from_slice(&[*byte]);
+    }
+    assert_eq!(text_of(decoder.next(&mut bytes).unwrap()), "hello, masked world");
+}
+
+#[test]
+fn fragments_are_joined_around_a_ping() {
+    let mut decoder = client();
+    let mut bytes = BytesMut::from(&b"\x01\x02he\x89\x01p\x00\x01l\x80\x02lo"[..]);
+    assert!(matches!(decoder.next(&mut bytes).unwrap(), Some(Frame::Ping(_))));
+    assert_eq!(text_of(decoder.next(&mut bytes).unwrap()), "hello");
+}
+
+#[test]
+fn what_breaks_the_rules_is_refused_with_the_reason() {
+    for (bytes, kind, why) in [
+        (&b"\xc1\x00"[..], ErrorKind::Protocol, "reserved bits"),
+        (b"\x83\x00", ErrorKind::Protocol, "opcode"),
+        (b"\x8b\x00", ErrorKind::Protocol, "opcode"),
+        (b"\x09\x00", ErrorKind::Protocol, "fragments"),
+        (b"\x89\x7e\x00\x7e", ErrorKind::Protocol, "at most 125"),
+        (b"\x80\x00", ErrorKind::Protocol, "continuation of nothing"),
+        (b"\x01\x01a\x81\x01b", ErrorKind::Protocol, "inside another"),
+        (b"\x81\x81\x00\x00\x00\x00a", ErrorKind::Protocol, "masked"),
+        (b"\x81\x01\xff", ErrorKind::Codec, "UTF-8"),
+        (b"\x88\x01\x03", ErrorKind::Protocol, "one byte"),
+        (b"\x88\x02\x03\xed", ErrorKind::Protocol, "may not be sent"),
+        (b"\x82\x7f\x00\x00\x00\x00\x40\x00\x00\x00", ErrorKind::TooLarge, "1073741824 bytes"),
+        (b"\x82\x7e\x03\xe9", ErrorKind::TooLarge, "1001 bytes"),
+    ] {
+        let mut decoder = client();
+        let mut bytes = BytesMut::from(bytes);
+        let error = loop {
+            match decoder.next(&mut bytes) {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("{why}: not refused"),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.to_string().contains(why), "{error}");
+    }
+    let mut unmasked = BytesMut::from(&b"\x81\x01a"[..]);
+    let error = WsDecoder::new(Role::Server, Speech::Plain, 1000).next(&mut unmasked).unwrap_err();
+    assert!(error.to_string().contains("not masked"), "{error}");
+}
+
+#[test]
+fn fragments_cannot_grow_beyond_the_bound() {
+    let mut decoder = client();
+    let fragment = [&b"\x02\x7e\x02\x58"[..], &[0; 600]].concat();
+    let more = [&b"\x00\x7e\x02\x58"[..], &[0; 600]].concat();
+    let mut bytes = BytesMut::from(&fragment[..]);
+    assert!(decoder.next(&mut bytes).unwrap().is_none());
+    bytes.extend_from_slice(&more);
+    assert_eq!(decoder.next(&mut bytes).unwrap_err().kind(), ErrorKind::TooLarge);
+}
+
+#[test]
+fn without_the_subprotocol_metadata_is_refused_and_not_dropped() {
+    let mut out = WriteBuf::default();
+    let packet = Packet::text("hi").with("a", "1");
+    let error =
+        WsEncoder::new(Role::Client, Speech::Plain).encode(Frame::packet(packet), &mut out).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(out.is_empty());
+}
+
+#[test]
+fn a_haul_frame_is_one_binary_message() {
+    let mut bytes = encode(
+        &mut WsEncoder::new(Role::Server, Speech::Haul),
+        Frame::packet(Packet::text("hi").with("a", "1")),
+    );
+    assert_eq!(bytes[..2], [0x82, 8]);
+    let frame = WsDecoder::new(Role::Client, Speech::Haul, 1000).next(&mut bytes).unwrap();
+    match frame {
+        Some(Frame::Packet { packet, .. }) => assert_eq!(packet.metadata().get("a"), Some("1")),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn masking_is_its_own_inverse_at_every_length() {
+    for len in 0..40 {
+        let mut bytes: Vec<u8> = (0..len).collect();
+        apply_mask(&mut bytes, [1, 2, 3, 4]);
+        let naive: Vec<u8> = (0..len).map(|at| at ^ [1, 2, 3, 4][usize::from(at) % 4]).collect();
+        assert_eq!(bytes, naive);
+    }
+}

@@ -1,0 +1,29 @@
+//! WebSocket against strangers and bad input.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+mod handshake;
+mod proxy;
+mod strangers;
+mod tls;
+
+use std::time::Duration;
+
+use haul_core::{Connection, Dial, Endpoint, Listener, Result};
+use tokio::time::timeout;
+
+async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(20), work).await.unwrap_or_else(|_| panic!("waited 20 s for {what}"))
+}
+
+async fn listen(url: &str) -> Listener {
+    haul_ws::listen(Endpoint::parse(url).unwrap()).await.unwrap()
+}
+
+fn port(listener: &Listener) -> u16 {
+    listener.local_endpoint().port().unwrap()
+}
+
+async fn dial(url: &str) -> Result<Connection> {
+    soon("the dial", haul_ws::Dialer::default().dial(Endpoint::parse(url).unwrap())).await
+}

@@ -1,0 +1,163 @@
+//! Accepting on one listener, and the connections that came over it.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use haul_core::{Connection, Error, ErrorKind, Listener, Registry, Result};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::connection;
+use crate::gateway::Shared;
+use crate::listen::ListenUrl;
+
+/// A listener that is accepted on. Dropped, its connections are cut.
+pub(crate) struct Accepting {
+    url: Arc<ListenUrl>,
+    listener: Arc<Listener>,
+    stop: watch::Sender<bool>,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Accepting {
+    /// Listens on `url` and serves what connects.
+    pub(crate) async fn start(url: ListenUrl, registry: &Registry, shared: &Arc<Shared>) -> Result<Self> {
+        let listener = Arc::new(registry.listen(url.endpoint.clone()).await?);
+        shared.listening.lock().unwrap_or_else(PoisonError::into_inner).push(listener.clone());
+        let url = Arc::new(url);
+        let (terms, shared) = (url.clone(), shared.clone());
+        Ok(Self::with(url, listener, move |connection, stop| {
+            connection::serve(connection, terms.clone(), shared.clone(), stop)
+        }))
+    }
+
+    /// As [`start`](Self::start), trying for a while: the address may just be given up by another listener.
+    pub(crate) async fn start_soon(
+        url: ListenUrl,
+        registry: &Registry,
+        shared: &Arc<Shared>,
+    ) -> Result<Self> {
+        let deadline = Instant::now() + Duration::from_secs(2);
+        loop {
+            match Self::start(url.clone(), registry, shared).await {
+                Err(why) if Instant::now() < deadline && why.kind() != ErrorKind::Config => {
+                    sleep(Duration::from_millis(20)).await;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// Serves what `listener` accepts with `serve`, until told to stop.
+    pub(crate) fn with<F, Fut>(url: Arc<ListenUrl>, listener: Arc<Listener>, serve: F) -> Self
+    where
+        F: Fn(Connection, watch::Receiver<bool>) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(accept(listener.clone(), stopped, serve));
+        Self { url, listener, stop, task: Some(task) }
+    }
+
+    pub(crate) fn url(&self) -> &ListenUrl {
+        &self.url
+    }
+
+    pub(crate) fn listener(&self) -> &Arc<Listener> {
+        &self.listener
+    }
+
+    /// Takes it out of the status.
+    pub(crate) fn forget(&self, shared: &Shared) {
+        let mut listening = shared.listening.lock().unwrap_or_else(PoisonError::into_inner);
+        listening.retain(|listener| !Arc::ptr_eq(listener, &self.listener));
+    }
+
+    /// Stops listening at once and tells the connections to go.
+    pub(crate) fn stop(mut self) -> Stopping {
+        self.stop.send_replace(true);
+        Stopping { listener: self.listener.clone(), task: self.task.take() }
+    }
+}
+
+/// A listener that was told to stop, with connections that still end. Dropped, they are cut.
+pub(crate) struct Stopping {
+    listener: Arc<Listener>,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Stopping {
+    /// Waits until its connections are gone, or cuts them at the deadline and answers how many.
+    pub(crate) async fn end(mut self, deadline: Instant) -> usize {
+        let Some(task) = &mut self.task else { return 0 };
+        match timeout_at(deadline, task).await {
+            Ok(_) => 0,
+            Err(_) => self.listener.stats().open,
+        }
+    }
+
+    /// Whether its connections are gone.
+    pub(crate) fn is_over(&self) -> bool {
+        self.task.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+}
+
+impl Drop for Stopping {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+/// Accepts until told to stop, then waits for the connections.
+async fn accept<F, Fut>(listener: Arc<Listener>, stopped: watch::Receiver<bool>, serve: F)
+where
+    F: Fn(Connection, watch::Receiver<bool>) -> Fut + Send + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    let mut connections = JoinSet::new();
+    let mut stop = stopped.clone();
+    let note = |ended: std::result::Result<(), tokio::task::JoinError>| {
+        if let Err(why) = ended {
+            tracing::error!("serving a connection panicked: {why}");
+        }
+    };
+    loop {
+        tokio::select! {
+            biased;
+            // Whoever could tell it to stop is gone: so is the gateway.
+            () = told(&mut stop) => break,
+            Some(ended) = connections.join_next() => note(ended),
+            accepted = listener.accept() => match accepted {
+                Ok(Some(connection)) => drop(connections.spawn(serve(connection, stopped.clone()))),
+                Ok(None) => break,
+                Err(why) => refused(&listener, &why).await,
+            },
+        }
+    }
+    // It stops listening at once; that connections remain is no news.
+    let _ = listener.shutdown(Duration::ZERO).await;
+    while let Some(ended) = connections.join_next().await {
+        note(ended);
+    }
+}
+
+/// Waits until told to stop, or until nobody can tell any more. Cancel-safe.
+pub(crate) async fn told(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+async fn refused(listener: &Listener, why: &Error) {
+    tracing::warn!("accept on {}: {why}", listener.local_endpoint());
+    sleep(Duration::from_millis(20)).await;
+}

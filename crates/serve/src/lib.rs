@@ -1,0 +1,17 @@
+#![doc = include_str!("../README.md")]
+
+mod accept;
+mod connection;
+mod control;
+mod gateway;
+mod listen;
+mod options;
+mod receipt;
+mod status;
+mod tap;
+
+pub use control::tap_endpoint;
+pub use gateway::{Ended, Gateway, Reloaded};
+pub use options::{Route, ServeOptions};
+pub use receipt::rfc3339;
+pub use status::{GatewayStatus, ListenerStatus};

@@ -1,0 +1,111 @@
+use std::future::Future;
+use std::time::Duration;
+
+use haul_core::{Connection, Endpoint, Registry};
+use haul_event_log::{LogView, Query};
+use haul_serve::{Gateway, ServeOptions};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+pub(crate) fn registry() -> Registry {
+    let mut registry = Registry::new();
+    haul_tcp::register(&mut registry);
+    haul_ws::register(&mut registry);
+    registry
+}
+
+pub(crate) async fn start(data: &TempDir, urls: &[&str]) -> Gateway {
+    Gateway::start(options(data, urls), registry()).await.unwrap()
+}
+
+pub(crate) fn options(data: &TempDir, urls: &[&str]) -> ServeOptions {
+    urls.iter().fold(ServeOptions::new(data.path()), |options, url| options.listen(*url))
+}
+
+pub(crate) async fn dial(gateway: &Gateway, tail: &str) -> Connection {
+    let at = &gateway.local_endpoints()[0];
+    let url = format!("{}://127.0.0.1:{}{tail}", at.scheme(), at.port().unwrap());
+    registry().connect(Endpoint::parse(&url).unwrap()).await.unwrap()
+}
+
+/// A stranger who speaks lines.
+pub(crate) struct Lines(BufReader<TcpStream>);
+
+impl Lines {
+    pub(crate) async fn dial(gateway: &Gateway) -> Self {
+        let port = gateway.local_endpoints()[0].port().unwrap();
+        Self(BufReader::new(TcpStream::connect(("127.0.0.1", port)).await.unwrap()))
+    }
+
+    pub(crate) async fn send(&mut self, text: &str) {
+        self.0.get_mut().write_all(text.as_bytes()).await.unwrap();
+    }
+
+    /// The next line, without its end; `None` at the end or a cut.
+    pub(crate) async fn line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        let read = within("a line", self.0.read_line(&mut line)).await;
+        matches!(read, Ok(1..)).then(|| line.trim_end().to_owned())
+    }
+
+    pub(crate) async fn json(&mut self) -> serde_json::Value {
+        serde_json::from_str(&self.line().await.expect("a receipt")).unwrap()
+    }
+}
+
+/// A stranger who speaks lines, sends without end and reads no receipts.
+pub(crate) struct Rude {
+    stuffing: tokio::task::JoinHandle<()>,
+}
+
+impl Rude {
+    /// One who could write no more for a while: most likely the gateway reads it no more.
+    pub(crate) async fn dial(gateway: &Gateway) -> Self {
+        let address = ([127, 0, 0, 1], gateway.local_endpoints()[0].port().unwrap()).into();
+        let socket = TcpSocket::new_v4().unwrap();
+        // What the system holds for it would hide for long that it is read no more.
+        socket.set_recv_buffer_size(4096).unwrap();
+        socket.set_send_buffer_size(4096).unwrap();
+        let mut stream = socket.connect(address).await.unwrap();
+        let (progress, mut written) = watch::channel(());
+        let line = "x".repeat(500) + "\n";
+        let stuffing = tokio::spawn(async move {
+            // Until it is cut.
+            while stream.write_all(line.as_bytes()).await.is_ok() {
+                progress.send_replace(());
+            }
+        });
+        let stuffed = async { while timeout(Duration::from_millis(700), written.changed()).await.is_ok() {} };
+        within("it to be stuffed", stuffed).await;
+        Self { stuffing }
+    }
+}
+
+impl Drop for Rude {
+    fn drop(&mut self) {
+        self.stuffing.abort();
+    }
+}
+
+/// What the log holds: session and text.
+pub(crate) fn stored(data: &TempDir) -> Vec<(String, String)> {
+    let mut events = LogView::open(data.path()).unwrap().read(Query::default()).unwrap();
+    let mut all = Vec::new();
+    while let Some(recorded) = events.read().unwrap() {
+        let event = recorded.event;
+        all.push((event.session, String::from_utf8(event.packet.payload().to_vec()).unwrap()));
+    }
+    all
+}
+
+pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let Ok(done) = tokio::time::timeout(Duration::from_secs(30), future).await else {
+        panic!("waited 30 s for {what}");
+    };
+    done
+}

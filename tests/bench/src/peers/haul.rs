@@ -1,0 +1,47 @@
+//! haul.
+
+use bytes::Bytes;
+use haul_core::{Connection, Dial, Endpoint, Listener, Packet};
+
+use super::End;
+
+impl End for Connection {
+    async fn send(&mut self, payload: Bytes) -> Option<()> {
+        Connection::send(self, Packet::binary(payload)).await.ok()
+    }
+
+    async fn send_all(&mut self, payload: Bytes, count: usize) -> Option<()> {
+        Connection::send_all(self, (0..count).map(|_| Packet::binary(payload.clone()))).await.ok()
+    }
+
+    async fn recv(&mut self) -> Option<usize> {
+        Some(Connection::recv(self).await.ok()??.len())
+    }
+}
+
+/// Listens with haul on a free port of loopback.
+pub(crate) async fn listen(url: &str) -> Listener {
+    let endpoint = Endpoint::parse(url).expect("the bench's url");
+    let listening = match endpoint.scheme() {
+        "ws" => haul_ws::listen(endpoint).await,
+        _ => haul_tcp::listen(endpoint).await,
+    };
+    listening.expect("loopback has free ports")
+}
+
+/// Dials with haul; `None` when that failed.
+pub(crate) async fn try_dial(endpoint: Endpoint) -> Option<Connection> {
+    let dialed = match endpoint.scheme() {
+        "ws" => haul_ws::Dialer::default().dial(endpoint).await,
+        _ => haul_tcp::Dialer.dial(endpoint).await,
+    };
+    dialed.ok()
+}
+
+/// Both ends of a haul connection.
+pub(crate) async fn pair(url: &str) -> (Connection, Connection) {
+    let listener = listen(url).await;
+    let client = try_dial(listener.local_endpoint().clone()).await.expect("it listens");
+    let server = listener.accept().await.expect("it listens").expect("it listens");
+    (client, server)
+}

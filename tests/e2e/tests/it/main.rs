@@ -1,0 +1,11 @@
+//! The haul program as a gateway, from outside.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot run its program has failed")]
+
+mod bad;
+mod corpus;
+mod disk;
+mod foreign;
+mod kills;
+mod operation;
+mod program;

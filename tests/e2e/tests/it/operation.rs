@@ -1,0 +1,145 @@
+//! Starting, watching, changing and stopping a gateway.
+
+use std::fs;
+use std::net::TcpListener;
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use crate::program::{Gateway, LINES, Lines, TCP, WS, cat, command, haul, status, until};
+
+#[test]
+fn a_second_gateway_on_the_folder_refuses_and_names_the_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Gateway::start(dir.path(), &[TCP], &[]);
+    let second = haul(&["serve", "--listen", TCP, "--data", dir.path().to_str().unwrap()]);
+    assert_eq!(second.code, Some(1));
+    assert!(second.stderr.contains(&format!("process {}", first.pid())), "{}", second.stderr);
+    assert!(second.stdout.is_empty(), "it said that it listens");
+}
+
+#[test]
+fn a_sink_that_is_away_holds_nothing_up_and_gets_all_when_it_is_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let gateway = Gateway::start(&data, &[LINES], &["--sink", &format!("away=tcp://{free}")]);
+    let mut client = Lines::dial(&gateway, 0);
+    for number in 0..100 {
+        client.store(&number.to_string());
+    }
+    let stuck = until("the sink to be stuck", || {
+        let sink = status(&data)["log"]["sinks"][0].clone();
+        (!sink["stuck"].is_null()).then_some(sink)
+    });
+    assert_eq!((&stuck["lag"], &stuck["dead"]), (&100.into(), &0.into()), "{stuck}");
+
+    let mut listen = command(&["listen", &format!("tcp://{free}"), "--json"]);
+    let mut listen = listen.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let caught_up = until("the sink to catch up", || {
+        let sink = status(&data)["log"]["sinks"][0].clone();
+        (sink["lag"] == 0).then_some(sink)
+    });
+    assert_eq!(caught_up["delivered"], 100, "{caught_up}");
+    listen.kill().unwrap();
+    let output = listen.wait_with_output().unwrap();
+    let events = String::from_utf8(output.stdout).unwrap();
+    let texts: Vec<_> = events
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .filter_map(|event| Some(event["text"].as_str()?.to_owned()))
+        .collect();
+    assert_eq!(texts, (0..100).map(|number| number.to_string()).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_signal_to_reload_replaces_what_the_configuration_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("haul.toml");
+    let write = |urls: &[&str]| {
+        let data = dir.path().join("data");
+        fs::write(&config, format!("[serve]\nlisten = {urls:?}\ndata = {data:?}\n")).unwrap();
+    };
+    write(&[LINES]);
+    let mut gateway = Gateway::spawn(command(&["serve", "--json", "--config", config.to_str().unwrap()]));
+    let kept = gateway.next_url();
+    let mut client = Lines::dial(&gateway, 0);
+    client.store("before");
+
+    write(&[LINES, WS]);
+    gateway.signal("-HUP");
+    assert_eq!(gateway.next_url(), kept);
+    assert!(gateway.next_url().starts_with("ws://"));
+    client.store("after");
+
+    fs::write(&config, "[serve]\nlistn = []\n").unwrap();
+    gateway.signal("-HUP");
+    client.store("still");
+    let ended = gateway.stop();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stderr.contains("not reloaded") && ended.stderr.contains("listn"), "{}", ended.stderr);
+    assert_eq!(cat(&dir.path().join("data"), &[]), b"before\nafter\nstill\n");
+}
+
+#[test]
+fn a_tap_shows_what_is_stored_and_a_follower_prints_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().to_str().unwrap();
+    let gateway = Gateway::start(dir.path(), &[LINES], &[]);
+    let spawn = |args: &[&str]| command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let tap = spawn(&["tap", "--json", "--data", data, "-n", "2", "--session", "default"]);
+    until("the tap", || (status(dir.path())["taps"] == 1).then_some(()));
+    let mut client = Lines::dial(&gateway, 0);
+    client.store("one");
+    client.store("two");
+    let output = tap.wait_with_output().unwrap();
+    let seen: Vec<Value> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let shown: Vec<_> = seen.iter().map(|packet| (packet["seq"].as_u64(), packet["text"].as_str())).collect();
+    assert_eq!(shown, [(Some(1), Some("one")), (Some(2), Some("two"))]);
+
+    let mut follow = spawn(&["log", "follow", "--data", data, "--from", "2"]);
+    client.store("three");
+    let mut printed = [0; 10];
+    std::io::Read::read_exact(follow.stdout.as_mut().unwrap(), &mut printed).unwrap();
+    assert_eq!(&printed, b"two\nthree\n");
+    follow.kill().unwrap();
+    follow.wait().unwrap();
+    drop(gateway);
+    let gone = haul(&["tap", "--data", data]);
+    assert_eq!(gone.code, Some(3), "{}", gone.stderr);
+}
+
+#[test]
+fn a_second_signal_ends_a_gateway_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start(dir.path(), &[LINES], &["--sink", "tcp://127.0.0.1:1", "--drain", "1h"]);
+    Lines::dial(&gateway, 0).store("x");
+    gateway.signal("-TERM");
+    // Until it listens no more, it may not have heard the first.
+    let address = gateway.address(0);
+    until("it to stop listening", || std::net::TcpStream::connect(&address).err());
+    gateway.signal("-INT");
+    assert_eq!(gateway.ended().code, Some(130));
+}
+
+#[test]
+fn sessions_are_listed_by_a_name_that_is_no_path_and_read_by_either() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let gateway = Gateway::start(&data, &[WS], &[]);
+    let url = &gateway.urls[0];
+    let sent = haul(&["send", url, "x", "--meta", "session_id=../../x", "--receipt=stored"]);
+    assert_eq!(sent.code, Some(0), "{}", sent.stderr);
+    let listed = haul(&["log", "ls", "--data", data.to_str().unwrap()]);
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    assert!(listed.starts_with("%2E.%2F..%2Fx\t1 event\t"), "{listed}");
+    for session in ["../../x", "%2E.%2F..%2Fx"] {
+        assert_eq!(cat(&data, &["--session", session]), b"x\n");
+    }
+    let beside: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(beside, ["data"]);
+}

@@ -1,0 +1,109 @@
+#![doc = include_str!("../README.md")]
+
+use std::{
+    env,
+    io::{self, Write as _},
+    path::PathBuf,
+    process::Command,
+    sync::OnceLock,
+    time::Duration,
+};
+
+/// The `haul` program: what `HAUL_PROGRAM` names, or else built once by cargo.
+///
+/// # Panics
+/// When it cannot be built.
+pub fn haul() -> PathBuf {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    let given = || variable("HAUL_PROGRAM").map(PathBuf::from);
+    PROGRAM.get_or_init(|| given().unwrap_or_else(build)).clone()
+}
+
+fn build() -> PathBuf {
+    let test = env::current_exe().expect("a test knows its own path");
+    // target/<profile>/deps/<test>: the program is two folders up.
+    let folder = test.ancestors().nth(2).expect("tests are built under deps");
+    let mut cargo = Command::new(env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
+    cargo.args(["build", "--quiet", "--package", "haul-cli", "--bin", "haul"]);
+    if folder.ends_with("release") {
+        cargo.arg("--release");
+    }
+    let status = cargo.status().expect("cargo starts");
+    assert!(status.success(), "cargo build --package haul-cli: {status}");
+    folder.join("haul")
+}
+
+/// How long a test named `soak_*` runs, or `None`, after saying so, where no soak was asked for.
+pub fn soak() -> Option<Duration> {
+    let minutes = number("HAUL_SOAK_MINUTES");
+    if minutes.is_none() {
+        not_run("soak", "it runs in `cargo xtask soak`");
+    }
+    minutes.map(|minutes| Duration::from_secs(60 * minutes))
+}
+
+/// How often a crash test kills what it tests.
+pub fn kills() -> u64 {
+    number("HAUL_KILLS").unwrap_or(5)
+}
+
+/// How many random histories or faults to try: what the run asks for, or else `usual`.
+pub fn histories(usual: u64) -> u64 {
+    number("HAUL_HISTORIES").unwrap_or(usual)
+}
+
+/// The seed of random histories: what the run asks for, or else `usual`.
+pub fn seed(usual: u64) -> u64 {
+    number("HAUL_SEED").unwrap_or(usual)
+}
+
+fn number(name: &str) -> Option<u64> {
+    let text = variable(name)?;
+    let read = text.parse();
+    Some(read.unwrap_or_else(|why| panic!("{name}={text}: {why}")))
+}
+
+/// Python with the package `websockets`, or `None` after saying what did not run.
+pub fn python_websockets() -> Option<Command> {
+    found("python-websockets", "HAUL_PYTHON")
+}
+
+/// Node.js, with the package `ws` where `require` finds it, or `None` after saying what did not run.
+pub fn npm_ws() -> Option<Command> {
+    let mut node = found("npm-ws", "HAUL_NODE")?;
+    node.env("NODE_PATH", variable("HAUL_NODE_MODULES")?);
+    Some(node)
+}
+
+/// OpenBSD netcat, or `None` after saying what did not run.
+pub fn nc() -> Option<Command> {
+    found("nc", "HAUL_NC")
+}
+
+/// The openssl program, or `None` after saying what did not run.
+pub fn openssl() -> Option<Command> {
+    found("openssl", "HAUL_OPENSSL")
+}
+
+/// Says that the calling test did not run what it is for; `cargo xtask test` lists it.
+///
+/// `name` is the missing thing, `why` one line. The line goes past the capture of the test runner, which hides what a
+/// passing test prints.
+pub fn not_run(name: &str, why: &str) {
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    let line = format!("not run: {name}: {why} ({test})\n");
+    // A closed stderr leaves nobody to tell.
+    drop(io::stderr().write_all(line.as_bytes()));
+}
+
+fn found(name: &str, program: &str) -> Option<Command> {
+    let Some(path) = variable(program) else {
+        not_run(name, &format!("{program} is not set; `cargo xtask test` sets it where {name} is installed"));
+        return None;
+    };
+    Some(Command::new(path))
+}
+
+fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}

@@ -1,0 +1,41 @@
+//! What the checks tolerate: every exception of the house, in one place, each with its reason.
+
+/// Crates of one storey that may depend on each other all the same: from, to.
+pub(super) const SIDEWAYS: &[(&str, &str)] = &[
+    // wss:// is TLS below WebSocket.
+    ("haul-ws", "haul-tls"),
+    // ws:// sets up its sockets as tcp:// does.
+    ("haul-ws", "haul-tcp"),
+];
+
+/// Files that a crate does without: crate, file below `src`.
+pub(super) const MISSING_ROOMS: &[(&str, &[&str])] = &[
+    // It is what protocols share, and dials nothing by itself.
+    ("haul-tls", &["dialer.rs", "listener.rs", "link.rs"]),
+    // What they do is decided by a closure, or by the test that holds them: there is nothing to configure.
+    ("haul-callback", &["config.rs"]),
+    ("haul-mock", &["config.rs"]),
+];
+
+/// The sections of a README, in this order; others may stand between them.
+pub(super) const SECTIONS: &[&str] =
+    &["Use through `haul`", "Use alone", "Guarantees", "Dependencies and why", "Licence"];
+
+/// Crates that are programs: nobody uses them through another crate, or as a library.
+pub(super) const PROGRAMS: &[&str] = &["haul-cli"];
+
+/// Features of the umbrella that are not crates.
+pub(super) const UMBRELLA_EXTRAS: &[&str] = &["config"];
+
+/// Lines of a source file: more than the first is told, more than the second fails.
+pub(super) const LINES: (usize, usize) = (250, 500);
+
+/// What no file may hold: folders that only one machine has. Written in parts, so that this file does not.
+pub(super) const WORDS: &[&str] = &[
+    concat!("/wo", "rk/main"),
+    concat!("/wo", "rk/shared"),
+    concat!("/wo", "rk/."),
+    concat!("/ro", "ot/"),
+    concat!("/fa", "rm/"),
+    concat!("/ho", "me/"),
+];

@@ -1,0 +1,85 @@
+//! Installing counterparts: apt-get as root, a virtual environment, a folder of npm packages.
+
+use std::{fs, path::Path, process::Command};
+
+use super::Place;
+use super::list::{Counterpart, Package};
+use crate::process::{Result, answers, succeed};
+
+/// Installs counterparts one after the other.
+pub(super) struct Installer<'a> {
+    place: &'a Place,
+    /// Debian's package lists were fetched.
+    updated: bool,
+}
+
+impl<'a> Installer<'a> {
+    pub(super) fn new(place: &'a Place) -> Self {
+        Self { place, updated: false }
+    }
+
+    /// Installs `counterpart`.
+    pub(super) fn install(&mut self, counterpart: &Counterpart) -> Result {
+        match counterpart.package() {
+            Package::Apt(package) => self.apt(&[package]),
+            Package::Pip(spec) => {
+                self.pip(spec)?;
+                self.mark(spec)
+            }
+            Package::Npm(spec) => {
+                self.npm(spec)?;
+                self.mark(spec)
+            }
+        }
+    }
+
+    fn pip(&mut self, spec: &str) -> Result {
+        let venv = self.place.python();
+        let python = venv.join("bin/python");
+        // A Python that is gone since leaves an environment that does not start.
+        if !answers(Command::new(&python).arg("--version")) {
+            // Debian keeps what `venv` needs in a package of its own.
+            if !answers(Command::new("python3").args(["-c", "import venv, ensurepip"])) {
+                self.apt(&["python3", "python3-venv"])?;
+            }
+            succeed(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
+        }
+        let quiet = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+        succeed(Command::new(&python).args(quiet).arg(spec))
+    }
+
+    fn npm(&mut self, spec: &str) -> Result {
+        if !answers(Command::new("npm").arg("--version")) {
+            self.apt(&["nodejs", "npm"])?;
+        }
+        let folder = self.place.node();
+        make(&folder)?;
+        let quiet = ["--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error"];
+        succeed(Command::new("npm").arg("install").args(quiet).arg("--prefix").arg(&folder).arg(spec))
+    }
+
+    fn apt(&mut self, packages: &[&str]) -> Result {
+        if !self.updated {
+            succeed(Command::new("apt-get").args(["update", "-qq"]))?;
+            self.updated = true;
+        }
+        let mut apt = Command::new("apt-get");
+        apt.env("DEBIAN_FRONTEND", "noninteractive").args([
+            "install",
+            "-y",
+            "-qq",
+            "--no-install-recommends",
+        ]);
+        succeed(apt.args(packages))
+    }
+
+    fn mark(&self, spec: &str) -> Result {
+        let mark = self.place.mark(spec);
+        make(mark.parent().unwrap_or(&mark))?;
+        fs::write(&mark, "").map_err(|why| format!("{}: {why}", mark.display()))
+    }
+}
+
+fn make(folder: &Path) -> Result {
+    fs::create_dir_all(folder).map_err(|why| format!("{}: {why}", folder.display()))
+}

@@ -1,0 +1,40 @@
+//! `cargo xtask soak`: the long variants of the tests.
+
+use crate::process::Result;
+use crate::test;
+
+/// What the names of tests with a long variant contain.
+const LONG: [&str; 5] = ["soak_", "kill_", "history::", "faults::", "codec::"];
+
+/// The arguments of `soak`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// How long each test named `soak_*` runs
+    #[arg(long, default_value_t = 60)]
+    minutes: u64,
+    /// The seed of random histories; each test's own unless given
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How often a crash test kills what it tests
+    #[arg(long, default_value_t = 100)]
+    kills: u64,
+    /// How many random histories, faults or inputs a test tries
+    #[arg(long, default_value_t = 20_000)]
+    histories: u64,
+    /// Only tests whose path contains one of these; all with a long variant unless given
+    filters: Vec<String>,
+}
+
+/// Runs the tests that have a long variant, for release, with the numbers turned up.
+pub(crate) fn run(args: Args) -> Result {
+    let filters = if args.filters.is_empty() { LONG.map(str::to_owned).to_vec() } else { args.filters };
+    let mut variables = vec![
+        ("HAUL_SOAK_MINUTES".to_owned(), args.minutes.to_string()),
+        ("HAUL_KILLS".to_owned(), args.kills.to_string()),
+        ("HAUL_HISTORIES".to_owned(), args.histories.to_string()),
+        // What proptest reads: the property tests of parsers and codecs.
+        ("PROPTEST_CASES".to_owned(), args.histories.to_string()),
+    ];
+    variables.extend(args.seed.map(|seed| ("HAUL_SEED".to_owned(), seed.to_string())));
+    test::run_with(test::Plan { release: true, filters, variables, ..test::Plan::default() })
+}
