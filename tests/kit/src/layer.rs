@@ -194,7 +194,8 @@ async fn errors(cx: Suite) {
             .with_retry_after(std::time::Duration::from_millis(1));
         let probe = Probe::new(UNLIMITED, move |_: &Packet| Err(why.clone()));
         let service = (cx.wrap)(Shared::new(probe.clone()));
-        let error = call(&service, Packet::text("x")).await.expect_err("an error became Ok");
+        // With an id, so that a layer that tries again may do so whatever was sent.
+        let error = call(&service, identified("x")).await.expect_err("an error became Ok");
         let want = match status {
             Status::Transient if cx.expect.exhausts => Status::Exhausted,
             status => status,
