@@ -9,6 +9,7 @@ mod policy;
 mod readmes;
 mod rooms;
 mod sizes;
+mod suites;
 mod unused;
 mod words;
 
@@ -46,6 +47,7 @@ const STEPS: &[Step] = &[
     Step { name: "fmt", what: "rustfmt changes nothing", run: builds::fmt },
     Step { name: "arrows", what: "crates depend downwards only", run: arrows::check },
     Step { name: "rooms", what: "crates of one role have the same files", run: rooms::check },
+    Step { name: "suites", what: "crates run all conformance suites of their role", run: suites::check },
     Step { name: "full", what: "the umbrella's groups and `full` hold all there is", run: full::check },
     Step {
         name: "readmes",

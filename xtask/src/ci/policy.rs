@@ -17,6 +17,14 @@ pub(super) const MISSING_ROOMS: &[(&str, &[&str])] = &[
     ("haul-mock", &["config.rs"]),
 ];
 
+/// Crates that run other suites than their role's: crate, roles of its section in `capabilities.toml`.
+pub(super) const OTHER_SUITES: &[(&str, &[&str])] = &[
+    // It is what protocols share, and dials nothing by itself.
+    ("haul-tls", &[]),
+    // It goes around dialers alone; what it answers is a connection.
+    ("haul-reconnect", &["connection", "dialer"]),
+];
+
 /// The sections of a README, in this order; others may stand between them.
 pub(super) const SECTIONS: &[&str] =
     &["Use through `haul`", "Use alone", "Guarantees", "Dependencies and why", "Licence"];
