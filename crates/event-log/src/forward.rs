@@ -2,33 +2,42 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use bytes::Bytes;
 use haul_core::{AnySink, Backoff, Batch, Error, ErrorKind, Packet, Receipt, Result, Service, Status};
 use haul_journal::{Cursor, Reader, Record, Seq};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::dead::{self, DeadLetters};
 use crate::event::{DEFAULT_SESSION, SESSION_ID};
 use crate::filter::Filter;
 use crate::record;
 use crate::status::Counters;
+use crate::window::{Entry, Order, Window};
 
 /// A position is on disk at the latest this long after it was reached.
 const COMMIT_WITHIN: Duration = Duration::from_millis(100);
+
+/// How long a sink that failed before may take with its last try.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Where a forwarder ends that was not told to end.
+pub(crate) const NEVER: Seq = Seq(u64::MAX);
 
 /// How events go to one sink.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct SinkOptions {
-    /// Most events in one delivery. Default 256; with 1 a sink never sees a later event of a session before an
-    /// earlier one that it failed.
+    /// Most events in one delivery. Default 256.
     pub batch: usize,
     /// A delivery is full when its payloads have this many bytes. Default 1 MiB.
     pub batch_bytes: usize,
+    /// How many events of a session one delivery may hold. Default one.
+    pub order: Order,
+    /// How far behind an event that the sink fails those of other sessions go on, in events of the log: after a crash
+    /// so many are delivered again at most, and so many are held in memory, up to 16 MiB. Default 4096.
+    pub ahead: usize,
     /// Waits between tries. Default 100 ms, doubled up to 30 s.
     pub backoff: Backoff,
     /// Which events it gets. Default all.
@@ -43,6 +52,8 @@ impl Default for SinkOptions {
         Self {
             batch: 256,
             batch_bytes: 1 << 20,
+            order: Order::Strict,
+            ahead: 4096,
             backoff: Backoff { base: Duration::from_millis(100), factor: 2.0, cap: Duration::from_secs(30) },
             filter: Filter::default(),
             metadata: true,
@@ -72,6 +83,27 @@ impl SinkOptions {
         self
     }
 
+    /// The options with deliveries that are full at so many bytes.
+    #[must_use]
+    pub fn batch_bytes(mut self, bytes: usize) -> Self {
+        self.batch_bytes = bytes;
+        self
+    }
+
+    /// The options with this many events of a session in one delivery.
+    #[must_use]
+    pub fn order(mut self, order: Order) -> Self {
+        self.order = order;
+        self
+    }
+
+    /// The options with other sessions going on so far behind a failed event; at least one.
+    #[must_use]
+    pub fn ahead(mut self, events: usize) -> Self {
+        self.ahead = events.max(1);
+        self
+    }
+
     /// The options, packets going without metadata.
     #[must_use]
     pub fn bare(mut self) -> Self {
@@ -80,87 +112,137 @@ impl SinkOptions {
     }
 }
 
-/// An event on its way.
-struct Entry {
-    seq: Seq,
-    session: String,
-    packet: Packet,
-    record: Bytes,
-}
-
 pub(crate) struct Forwarder {
     pub(crate) name: String,
     pub(crate) sink: AnySink,
     pub(crate) options: SinkOptions,
     pub(crate) reader: Reader,
+    pub(crate) window: Window,
     pub(crate) cursor: Cursor,
     pub(crate) committed: Seq,
+    pub(crate) commit_at: Instant,
     pub(crate) counters: Arc<Counters>,
     pub(crate) dead: Arc<DeadLetters>,
     /// Where to end; the number that no event has until it is to end.
     pub(crate) until: watch::Receiver<Seq>,
+    pub(crate) trouble: Trouble,
+    /// Nothing is read before: the disk failed.
+    pub(crate) read_at: Option<Instant>,
+}
+
+/// What keeps the whole sink back for a while; single sessions wait in the window.
+#[derive(Default)]
+pub(crate) struct Trouble {
+    /// Deliveries in a row that failed as a whole.
+    attempt: u32,
+    /// Nothing is delivered before.
+    until: Option<Instant>,
 }
 
 impl Forwarder {
-    /// Forwards until it is told to end and has come there. Errors: the journal's, when it is closed.
+    /// Forwards until it is told to end and has come there, or can only wait for the sink to take what it failed.
+    /// Errors: the journal's, when it is closed.
     pub(crate) async fn run(mut self) -> Result<()> {
-        let mut commit_at = Instant::now() + COMMIT_WITHIN;
         loop {
-            let done = self.done();
-            if done > self.committed && (Instant::now() >= commit_at || done >= *self.until.borrow()) {
-                self.committed = self.cursor.commit(done).await?;
-                commit_at = Instant::now() + COMMIT_WITHIN;
-            }
-            if done >= *self.until.borrow() {
+            self.window.wake(Instant::now());
+            self.read().await?;
+            self.note();
+            let until = *self.until.borrow();
+            let over = self.window.done() >= until;
+            self.commit(over).await?;
+            if over {
                 return Ok(());
             }
-            let pending = done > self.committed;
-            let first = tokio::select! {
-                first = self.reader.follow() => first,
-                _ = self.until.changed() => continue,
-                () = tokio::time::sleep_until(commit_at), if pending => continue,
-            };
-            if !pending {
-                commit_at = Instant::now() + COMMIT_WITHIN;
-            }
-            let (records, trouble) = match first {
-                Ok(first) => self.gather(first).await,
-                Err(why) => (Vec::new(), Some(why)),
-            };
-            self.forward(records).await;
-            if let Some(why) = trouble {
-                self.unreadable(why).await?;
-            }
-        }
-    }
-
-    fn done(&self) -> Seq {
-        Seq(self.counters.done.load(Relaxed))
-    }
-
-    fn advance(&self, to: Seq) {
-        self.counters.done.store(to.0, Relaxed);
-    }
-
-    /// Takes what stands on disk behind `first`, as much as a delivery holds.
-    async fn gather(&mut self, first: Record) -> (Vec<Record>, Option<Error>) {
-        let mut bytes = first.payload.len();
-        let mut records = vec![first];
-        while records.len() < self.options.batch && bytes < self.options.batch_bytes {
-            match self.reader.next().await {
-                Ok(Some(record)) => {
-                    bytes += record.payload.len();
-                    records.push(record);
+            if self.trouble.until.is_none_or(|at| at <= Instant::now()) {
+                let taken = self.window.take(self.options.batch, self.options.batch_bytes);
+                if !taken.is_empty() {
+                    match self.deliver(taken).await {
+                        true => continue,
+                        false => return self.commit(true).await,
+                    }
                 }
+            }
+            if until < NEVER && (self.read_at.is_some() || self.window.len() > 0) {
+                return self.commit(true).await;
+            }
+            self.idle().await?;
+        }
+    }
+
+    /// Takes what stands on disk, until there is enough for a delivery or no more room.
+    async fn read(&mut self) -> Result<()> {
+        if self.read_at.is_some_and(|at| at > Instant::now()) {
+            return Ok(());
+        }
+        self.read_at = None;
+        while self.window.has_room() && self.window.ready() < self.options.batch {
+            match self.reader.next().await {
+                Ok(Some(record)) => self.take_in(record),
                 Ok(None) => break,
-                Err(why) => return (records, Some(why)),
+                Err(why) => return self.unreadable(why),
             }
         }
-        (records, None)
+        Ok(())
+    }
+
+    /// Waits until there is something to do.
+    async fn idle(&mut self) -> Result<()> {
+        let pending = self.window.done() > self.committed;
+        let waits = [self.window.wakes(), self.trouble.until, self.read_at];
+        let wakes = waits.into_iter().chain([pending.then_some(self.commit_at)]).flatten().min();
+        let reads = self.window.has_room() && self.read_at.is_none() && self.trouble.until.is_none();
+        tokio::select! {
+            record = self.reader.follow(), if reads => match record {
+                Ok(record) => self.take_in(record),
+                Err(why) => self.unreadable(why)?,
+            },
+            _ = self.until.changed() => {}
+            () = wait_until(wakes) => {}
+        }
+        if self.trouble.until.is_some_and(|at| at <= Instant::now()) {
+            self.trouble.until = None;
+        }
+        Ok(())
+    }
+
+    /// Writes down how far it came, now and again, or `at_once`.
+    async fn commit(&mut self, at_once: bool) -> Result<()> {
+        let done = self.window.done();
+        if done == self.committed {
+            self.commit_at = Instant::now() + COMMIT_WITHIN;
+        } else if at_once || Instant::now() >= self.commit_at {
+            self.committed = self.cursor.commit(done).await?;
+            self.commit_at = Instant::now() + COMMIT_WITHIN;
+        }
+        Ok(())
+    }
+
+    /// For the status.
+    fn note(&self) {
+        self.counters.at(self.window.done(), self.window.next(), self.window.len());
+    }
+
+    fn take_in(&mut self, record: Record) {
+        match record::decode(record.payload.clone()) {
+            Ok(event) if !self.options.filter.passes(&event.packet) => {
+                Counters::add(&self.counters.filtered, 1);
+                self.window.pass(record.seq.next());
+            }
+            Ok(event) => {
+                let packet = self.dress(event.packet, &event.session);
+                self.window.push(record.seq, Entry::new(&event.session, packet, record.payload));
+            }
+            Err(why) => {
+                Counters::add(&self.counters.lost, 1);
+                tracing::error!(sink = self.name, seq = record.seq.0, "an event is lost: {why}");
+                self.counters.happened(&why);
+                self.window.pass(record.seq.next());
+            }
+        }
     }
 
     /// What could not be read is counted and passed; a disk that fails is asked again.
-    async fn unreadable(&mut self, why: Error) -> Result<()> {
+    fn unreadable(&mut self, why: Error) -> Result<()> {
         let why = why.while_doing(format!("forward to sink {}", self.name));
         match why.kind() {
             ErrorKind::Closed => return Err(why),
@@ -168,49 +250,21 @@ impl Forwarder {
                 let lost = self.reader.gap().map_or(0, |gap| gap.end() - gap.start() + 1);
                 Counters::add(&self.counters.lost, lost as usize);
                 tracing::error!(sink = self.name, lost, "events are lost to this sink: {why}");
-                self.counters.failed(&why);
-                self.counters.goes_on();
-                self.advance(self.reader.position().max(self.done()));
+                self.counters.happened(&why);
+                self.window.pass(self.reader.position());
             }
             ErrorKind::Codec => {
                 tracing::error!(sink = self.name, "damaged events are passed over: {why}");
-                self.counters.failed(&why);
+                self.counters.happened(&why);
                 self.reader.skip();
             }
             _ => {
                 self.counters.failed(&why);
-                sleep(self.options.backoff.cap.min(Duration::from_secs(1))).await;
+                let wait = self.options.backoff.cap.min(Duration::from_secs(1));
+                self.read_at = Some(Instant::now() + wait);
             }
         }
         Ok(())
-    }
-
-    async fn forward(&mut self, records: Vec<Record>) {
-        let Some(last) = records.last().map(|record| record.seq) else {
-            return;
-        };
-        let mut todo = Vec::with_capacity(records.len());
-        for record in records {
-            match record::decode(record.payload.clone()) {
-                Ok(event) if !self.options.filter.passes(&event.packet) => {
-                    Counters::add(&self.counters.filtered, 1);
-                }
-                Ok(event) => todo.push(Entry {
-                    seq: record.seq,
-                    packet: self.dress(event.packet, &event.session),
-                    session: event.session,
-                    record: record.payload,
-                }),
-                Err(why) => {
-                    Counters::add(&self.counters.lost, 1);
-                    tracing::error!(sink = self.name, seq = record.seq.0, "an event is lost: {why}");
-                    self.counters.failed(&why);
-                    self.counters.goes_on();
-                }
-            }
-        }
-        self.deliver(todo).await;
-        self.advance(last.next());
     }
 
     fn dress(&self, packet: Packet, session: &str) -> Packet {
@@ -223,94 +277,139 @@ impl Forwarder {
         packet.with(SESSION_ID, session.to_owned())
     }
 
-    /// Delivers all of `todo`, however long that takes.
-    async fn deliver(&self, mut todo: Vec<Entry>) {
-        let mut attempt = 0;
-        let mut one_by_one = false;
-        while let Some(first) = todo.first() {
-            self.advance(first.seq);
-            let count = if one_by_one { 1 } else { todo.len() };
-            let later = todo.split_off(count);
-            let (mut rest, why) = self.try_once(todo, &mut one_by_one).await;
-            let progress = rest.len() < count;
-            rest.extend(later);
-            todo = rest;
-            let Some(why) = why else {
-                self.counters.goes_on();
-                continue;
-            };
-            attempt = if progress { 0 } else { attempt + 1 };
-            self.counters.failed(&why);
-            Counters::add(&self.counters.retries, 1);
-            let wait = self.options.backoff.wait(attempt, Backoff::random());
-            sleep(why.retry_after().map_or(wait, |asked| asked.max(wait))).await;
+    /// Delivers `taken` once; answers whether to go on, which a sink that gives no answer may leave no time for.
+    async fn deliver(&mut self, taken: Vec<Seq>) -> bool {
+        self.counters.delivering(true);
+        let answer = self.call(&taken).await;
+        self.counters.delivering(false);
+        let Some(answer) = answer else {
+            return false;
+        };
+        match answer {
+            Ok(outcomes) if outcomes.len() == taken.len() => self.settle(taken, outcomes).await,
+            Ok(outcomes) => {
+                let (given, answered) = (taken.len(), outcomes.len());
+                let message = format!("sink {} answered {answered} outcomes for {given} packets", self.name);
+                self.all_failed(&taken, &Error::new(ErrorKind::Internal, message));
+            }
+            Err(why) if is_of_the_sink(&why) => self.all_failed(&taken, &why),
+            Err(why) if taken.len() == 1 => self.settle(taken, vec![Err(why)]).await,
+            // Which packet it is about comes out one by one.
+            Err(_) => self.window.put_back(&taken, true),
+        }
+        true
+    }
+
+    /// Calls the sink. `None` if it was told to end while it tried again what had failed, and got no answer soon.
+    async fn call(&mut self, taken: &[Seq]) -> Option<Result<Vec<Result<Receipt>>>> {
+        let packets: Batch = taken.iter().map(|seq| self.window.entry(*seq).packet.clone()).collect();
+        let calling = call(&self.sink, packets);
+        if self.trouble.attempt == 0 && taken.iter().any(|seq| self.window.attempt(*seq) == 0) {
+            return Some(calling.await);
+        }
+        let mut until = self.until.clone();
+        let told = async {
+            // An error says that nobody can tell any more: then it is aborted.
+            let _ = until.wait_for(|until| *until < NEVER).await;
+            sleep(PATIENCE).await;
+        };
+        tokio::select! {
+            answer = calling => Some(answer),
+            () = told => None,
         }
     }
 
-    /// Delivers `todo` once; answers what must be delivered again, and why if that needs a wait.
-    async fn try_once(&self, todo: Vec<Entry>, one_by_one: &mut bool) -> (Vec<Entry>, Option<Error>) {
-        let packets: Batch = todo.iter().map(|entry| entry.packet.clone()).collect();
-        self.counters.delivering(true);
-        let answer = call(&self.sink, packets).await;
-        self.counters.delivering(false);
-        let outcomes = match answer {
-            Ok(outcomes) if outcomes.len() == todo.len() => outcomes,
-            Ok(outcomes) => {
-                let (given, answered) = (todo.len(), outcomes.len());
-                let message = format!("sink {} answered {answered} outcomes for {given} packets", self.name);
-                return (todo, Some(Error::new(ErrorKind::Internal, message)));
-            }
-            Err(why) if is_of_the_sink(&why) => return (todo, Some(why)),
-            Err(why) if todo.len() == 1 => vec![Err(why)],
-            Err(_) => {
-                // Which packet it is about comes out one by one.
-                *one_by_one = true;
-                return (todo, None);
-            }
-        };
-        self.settle(todo, outcomes).await
-    }
-
-    async fn settle(&self, todo: Vec<Entry>, outcomes: Vec<Result<Receipt>>) -> (Vec<Entry>, Option<Error>) {
-        let mut again = Vec::new();
-        let mut held: HashSet<String> = HashSet::new();
-        let mut reason = None;
-        for (entry, outcome) in todo.into_iter().zip(outcomes) {
+    async fn settle(&mut self, taken: Vec<Seq>, outcomes: Vec<Result<Receipt>>) {
+        let mut failed: Vec<(Seq, Error)> = Vec::new();
+        let mut held: HashSet<Arc<str>> = HashSet::new();
+        let mut settled = 0;
+        for (seq, outcome) in taken.iter().copied().zip(outcomes) {
+            let session = self.window.entry(seq).session.clone();
             // Behind an event that is to come again, those of its session come again too, in order.
-            if held.contains(&entry.session) {
-                again.push(entry);
+            if held.contains(&session) {
                 continue;
             }
-            let why = match outcome {
+            let done = match outcome {
                 Ok(_) => {
                     Counters::add(&self.counters.delivered, 1);
-                    continue;
+                    Ok(())
                 }
-                Err(why) => why,
+                Err(why) if is_of_the_sink(&why) => Err(why),
+                Err(why) => self.bury(seq, why).await,
             };
-            let failed = match is_of_the_sink(&why) {
-                true => Err(why),
-                false => self.bury(&entry, why).await,
-            };
-            if let Err(why) = failed {
-                held.insert(entry.session.clone());
-                again.push(entry);
-                reason = Some(why);
+            match done {
+                Ok(()) => {
+                    self.window.settle(seq);
+                    settled += 1;
+                }
+                Err(why) => {
+                    held.insert(session);
+                    failed.push((seq, why));
+                }
             }
         }
-        (again, reason)
+        match failed.as_slice() {
+            [] => self.goes_on(),
+            // Nobody got through: it is not about single sessions.
+            [(_, why), _, ..] if settled == 0 => self.all_failed(&taken, why),
+            some => {
+                self.trouble = Trouble::default();
+                for (seq, why) in some {
+                    let wait = self.failed(why, self.window.attempt(*seq));
+                    self.window.wait(*seq, Instant::now() + wait);
+                }
+            }
+        }
+    }
+
+    /// The delivery failed as a whole: everything waits.
+    fn all_failed(&mut self, taken: &[Seq], why: &Error) {
+        let wait = self.failed(why, self.trouble.attempt);
+        self.trouble.attempt = self.trouble.attempt.saturating_add(1);
+        self.trouble.until = Some(Instant::now() + wait);
+        self.window.put_back(taken, false);
+    }
+
+    /// Takes down a failure after `attempt` others; answers how long to wait.
+    fn failed(&self, why: &Error, attempt: u32) -> Duration {
+        if !self.counters.is_stuck() {
+            tracing::warn!(
+                sink = self.name,
+                "the sink takes no events; they are kept and tried again: {why}"
+            );
+        }
+        self.counters.failed(why);
+        Counters::add(&self.counters.retries, 1);
+        let wait = self.options.backoff.wait(attempt, Backoff::random());
+        why.retry_after().map_or(wait, |asked| asked.max(wait))
+    }
+
+    /// A delivery went through.
+    fn goes_on(&mut self) {
+        self.trouble = Trouble::default();
+        if self.counters.is_stuck() && !self.window.is_stuck() {
+            tracing::info!(sink = self.name, "the sink takes events again");
+            self.counters.goes_on();
+        }
     }
 
     /// Makes a dead letter of what the sink refused for good. Errors: it could not be written.
-    async fn bury(&self, entry: &Entry, why: Error) -> Result<()> {
-        let letter = dead::encode(&self.name, entry.seq, &why, &entry.record);
+    async fn bury(&self, seq: Seq, why: Error) -> Result<()> {
+        let letter = dead::encode(&self.name, seq, &why, &self.window.entry(seq).record);
         self.dead.write(letter).await.map_err(|error| {
-            error.while_doing(format!("write the dead letter of event {} for sink {}", entry.seq, self.name))
+            error.while_doing(format!("write the dead letter of event {seq} for sink {}", self.name))
         })?;
-        tracing::warn!(sink = self.name, seq = entry.seq.0, "the sink refused an event for good: {why}");
+        tracing::warn!(sink = self.name, seq = seq.0, "the sink refused an event for good: {why}");
         Counters::add(&self.counters.dead, 1);
-        self.counters.failed(&why);
+        self.counters.happened(&why);
         Ok(())
+    }
+}
+
+async fn wait_until(when: Option<Instant>) {
+    match when {
+        Some(when) => sleep_until(when).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -9,6 +9,7 @@ mod options;
 mod record;
 mod status;
 mod view;
+mod window;
 
 pub use dead::DeadLetter;
 pub use event::{DEFAULT_SESSION, Event, MAX_SESSION, SESSION_ID, session_name, session_of_name};
@@ -18,3 +19,4 @@ pub use log::{Appending, EventLog, Stored};
 pub use options::Options;
 pub use status::{Absent, Failure, SinkStatus, Status};
 pub use view::{DeadLetters, Events, LogView, Query, Recorded, SessionInfo, Verified};
+pub use window::Order;

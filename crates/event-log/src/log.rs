@@ -16,17 +16,15 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::dead::{DeadLetters, OpenJournal, blocking};
 use crate::event::Event;
-use crate::forward::{Forwarder, SinkOptions};
+use crate::forward::{Forwarder, NEVER, SinkOptions, Trouble};
 use crate::options::Options;
 use crate::record;
 use crate::status::{Absent, Counters, SinkStatus, Status};
 use crate::view::{DEAD, EVENTS};
+use crate::window::Window;
 
 /// What cursors of sinks begin with.
 pub(crate) const CURSOR: &str = "sink:";
-
-/// Where a forwarder ends that was not told to end.
-const NEVER: Seq = Seq(u64::MAX);
 
 /// The event logger: an event is on disk before it is answered, and goes to every sink from there.
 ///
@@ -121,8 +119,8 @@ impl EventLog {
     ///
     /// Delivery is at least once and in order per session. A failure that may pass, and one that is the sink's own
     /// (`Config`, `Unauthorized`, `Tls`), is tried again for ever; any other permanent one makes the event a dead
-    /// letter. When a sink fails an event and accepts later ones of its session in the same delivery, those are
-    /// delivered again behind it.
+    /// letter. Behind an event that failed those of its session wait; other sessions go on, as far as
+    /// [`SinkOptions::ahead`] says.
     ///
     /// Errors: `Config` if one of that name is attached, or for a bad name; `Io` or `Closed` from the log.
     pub async fn attach(&self, name: &str, sink: AnySink, options: SinkOptions) -> Result<()> {
@@ -136,19 +134,22 @@ impl EventLog {
         }
         let cursor = self.journal.cursor(format!("{CURSOR}{name}")).await?;
         let position = cursor.position().unwrap_or_else(|| self.journal.first());
-        let counters = Arc::new(Counters::default());
-        counters.done.store(position.0, std::sync::atomic::Ordering::Relaxed);
+        let counters = Arc::new(Counters::from(position));
         let (until, told) = watch::channel(NEVER);
         let forwarder = Forwarder {
             name: name.to_owned(),
             sink: sink.clone(),
+            window: Window::new(options.order, options.ahead, position),
             options,
             reader: self.journal.reader(position)?,
             cursor: cursor.clone(),
             committed: position,
+            commit_at: Instant::now(),
             counters: counters.clone(),
             dead: self.dead.clone(),
             until: told,
+            trouble: Trouble::default(),
+            read_at: None,
         };
         let mut sinks = self.lock();
         if sinks.contains_key(name) {
@@ -159,8 +160,8 @@ impl EventLog {
         Ok(())
     }
 
-    /// Ends forwarding to the sink `name` and closes it, when it has all there is now or at the deadline, and answers
-    /// where it stands. Its position is kept: one attached under that name goes on from there.
+    /// Ends forwarding to the sink `name` and closes it, when it has all there is now, or can only wait for what it
+    /// failed, or at the deadline, and answers where it stands. Its position is kept: one attached under that name goes on from there.
     ///
     /// Errors: `NotFound`; the sink's own when it was closed. Cancelled, forwarding has ended.
     pub async fn detach(&self, name: &str, deadline: Duration) -> Result<SinkStatus> {
@@ -187,8 +188,7 @@ impl EventLog {
         attached.until.send_replace(self.journal.next());
         if timeout_at(deadline, &mut attached.task).await.is_err() {
             attached.task.abort();
-            let done = Seq(attached.counters.done.load(std::sync::atomic::Ordering::Relaxed));
-            if let Err(why) = attached.cursor.commit(done).await {
+            if let Err(why) = attached.cursor.commit(attached.counters.done()).await {
                 // It is given again what it already has: at least once.
                 tracing::warn!(sink = name, "its position was not written: {why}");
             }
@@ -202,8 +202,8 @@ impl EventLog {
         (attached.counters.status(name, self.journal.next().0), closed)
     }
 
-    /// Ends forwarding when every sink has all there is, or at the deadline, closes the sinks and then the log. The
-    /// answer says for each sink where it stands and how closing it went: what it has not got it gets next time.
+    /// Ends forwarding when every sink has all there is or can only wait for what it failed, or at the deadline, closes
+    /// the sinks and then the log. The answer says for each sink where it stands and how closing it went: what it has not got it gets next time.
     ///
     /// Errors: `Io` if the log's disk failed, now or before.
     pub async fn close(&self, deadline: Duration) -> Result<Vec<(SinkStatus, Result<()>)>> {
@@ -227,7 +227,8 @@ impl EventLog {
         let sinks = self.lock();
         let absent = self.journal.cursors().into_iter().filter_map(|(cursor, position)| {
             let name = cursor.strip_prefix(CURSOR)?;
-            let absent = Absent { name: name.to_owned(), position: position.0 };
+            let events = next.saturating_sub(position.0);
+            let absent = Absent { name: name.to_owned(), position: position.0, events };
             (!sinks.contains_key(name)).then_some(absent)
         });
         Status {

@@ -1,10 +1,11 @@
 //! What a log and its sinks are doing.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use haul_core::Error;
+use haul_journal::Seq;
 use serde::Serialize;
 
 use crate::record::micros;
@@ -40,9 +41,9 @@ pub struct Status {
 pub struct SinkStatus {
     /// Its name.
     pub name: String,
-    /// Number of the first event that it has not got.
+    /// Number of the first event that it has not got: it goes on there after a restart.
     pub position: u64,
-    /// Events that it has not got.
+    /// Events that it has not got; of those not read yet its filter may hold some back.
     pub lag: u64,
     /// Events that it accepted. One that it was given again counts again.
     pub delivered: u64,
@@ -74,6 +75,12 @@ pub struct Failure {
     pub at: u64,
 }
 
+impl Failure {
+    fn new(why: &Error) -> Self {
+        Self { message: why.to_string(), kind: why.kind().as_str(), at: micros(SystemTime::now()) }
+    }
+}
+
 /// A sink that is not attached.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
@@ -82,12 +89,17 @@ pub struct Absent {
     pub name: String,
     /// Number of the first event that it has not got.
     pub position: u64,
+    /// Events that it has not got: retention keeps them for it.
+    pub events: u64,
 }
 
 /// The counters of one sink; its forwarder alone writes them.
 #[derive(Default)]
 pub(crate) struct Counters {
-    pub(crate) done: AtomicU64,
+    done: AtomicU64,
+    /// The number that is read next, and events before it that it has not got.
+    read: AtomicU64,
+    held: AtomicU64,
     pub(crate) delivered: AtomicU64,
     pub(crate) filtered: AtomicU64,
     pub(crate) dead: AtomicU64,
@@ -103,30 +115,60 @@ impl Counters {
         counter.fetch_add(count as u64, Relaxed);
     }
 
+    /// Counters of a sink that begins at `position`.
+    pub(crate) fn from(position: Seq) -> Self {
+        let counters = Self::default();
+        counters.at(position, position, 0);
+        counters
+    }
+
+    /// Where it is: the first event that it has not got, what is read next, and how many before that it has not got.
+    pub(crate) fn at(&self, done: Seq, read: Seq, held: usize) {
+        self.done.store(done.0, Relaxed);
+        self.read.store(read.0, Relaxed);
+        self.held.store(held as u64, Relaxed);
+    }
+
+    /// The first event that it has not got.
+    pub(crate) fn done(&self) -> Seq {
+        Seq(self.done.load(Relaxed))
+    }
+
     pub(crate) fn delivering(&self, yes: bool) {
         let since = if yes { micros(SystemTime::now()) } else { 0 };
         self.delivering.store(since, Relaxed);
     }
 
+    /// It is stuck at this.
     pub(crate) fn failed(&self, why: &Error) {
-        let failure =
-            Failure { message: why.to_string(), kind: why.kind().as_str(), at: micros(SystemTime::now()) };
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        *failures = (Some(failure.clone()), Some(failure));
+        let failure = Failure::new(why);
+        *self.failures() = (Some(failure.clone()), Some(failure));
+    }
+
+    /// This went wrong, and it goes on.
+    pub(crate) fn happened(&self, why: &Error) {
+        self.failures().1 = Some(Failure::new(why));
     }
 
     pub(crate) fn goes_on(&self) {
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner).0 = None;
+        self.failures().0 = None;
+    }
+
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.failures().0.is_some()
+    }
+
+    /// The failure it is stuck at, and the last.
+    fn failures(&self) -> MutexGuard<'_, (Option<Failure>, Option<Failure>)> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn status(&self, name: &str, next: u64) -> SinkStatus {
-        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let (stuck, last_failure) = failures.clone();
-        let position = self.done.load(Relaxed);
+        let (stuck, last_failure) = self.failures().clone();
         SinkStatus {
             name: name.to_owned(),
-            position,
-            lag: next.saturating_sub(position),
+            position: self.done().0,
+            lag: next.saturating_sub(self.read.load(Relaxed)) + self.held.load(Relaxed),
             delivered: self.delivered.load(Relaxed),
             filtered: self.filtered.load(Relaxed),
             dead: self.dead.load(Relaxed),

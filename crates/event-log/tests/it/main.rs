@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod crash;
+mod model;
 mod sinks;
 mod support;
 mod views;

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
-use haul_core::{ErrorKind, Packet, PacketId};
-use haul_event_log::{EventLog, Filter, LogView, Options, Query, SinkOptions};
+use haul_core::{Backoff, ErrorKind, Packet, PacketId};
+use haul_event_log::{EventLog, Filter, LogView, Options, Order, Query, SinkOptions};
 
 use crate::support::{Next, Told, quick, refusal, status, transient, within};
 
@@ -78,17 +78,73 @@ async fn a_sink_that_fails_for_a_while_gets_all_in_order_and_its_status_tells() 
     assert!(status.last_failure.unwrap().message.contains("told to fail"));
 }
 
-#[tokio::test]
-async fn what_comes_behind_a_failed_event_of_its_session_is_delivered_again_behind_it() {
-    let dir = tempfile::tempdir().unwrap();
-    let log = open(&dir).await;
+async fn two_sessions(log: &EventLog) {
     for (session, text) in [("a", "a1"), ("b", "b1"), ("a", "a2"), ("b", "b2"), ("a", "a3")] {
         log.append(session, Packet::text(text)).await.unwrap();
     }
-    let sink = Told::new().then(Next::Refuse("a2", transient()));
+}
+
+#[tokio::test]
+async fn behind_a_failed_event_its_session_waits_and_the_other_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(&dir).await;
+    two_sessions(&log).await;
+    // Two minutes: of `a` nothing comes here any more.
+    let waits = quick().backoff(Backoff { base: SOON * 6, factor: 1.0, cap: SOON * 6 });
+    let sink = Told::new().then(Next::Refuse("a1", transient().with_retry_after(SOON * 6)));
+    log.attach("x", sink.sink(), waits).await.unwrap();
+    let held = status(&log, "all of b", |status| status.delivered == 2).await;
+    assert_eq!((held.lag, held.position), (3, 1), "{held:?}");
+    assert!(held.stuck.is_some());
+    assert_eq!(sink.texts(), ["b1", "b2"]);
+    log.detach("x", SOON).await.unwrap();
     log.attach("x", sink.sink(), quick()).await.unwrap();
     status(&log, "no lag", |status| status.lag == 0).await;
+    let of_a: Vec<_> = sink.texts().into_iter().filter(|text| text.starts_with('a')).collect();
+    assert_eq!(of_a, ["a1", "a2", "a3"]);
+}
+
+#[tokio::test]
+async fn other_sessions_go_no_further_ahead_than_they_may() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(&dir).await;
+    log.append("a", Packet::text("a1")).await.unwrap();
+    for number in 2..=20 {
+        log.append(format!("{number}"), Packet::text(number.to_string())).await.unwrap();
+    }
+    let sink = Told::new().then(Next::Refuse("a1", transient().with_retry_after(SOON * 6)));
+    log.attach("x", sink.sink(), quick().batch(3).ahead(8)).await.unwrap();
+    let held = status(&log, "as many as may", |status| status.delivered == 7).await;
+    assert_eq!((held.position, held.lag), (1, 13));
+    let ends = log.close(SOON).await.unwrap();
+    assert_eq!((ends[0].0.delivered, ends[0].0.lag), (7, 13), "it went on, further than it may");
+}
+
+#[tokio::test]
+async fn with_batches_of_a_session_what_comes_behind_a_failed_event_is_delivered_again_behind_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(&dir).await;
+    two_sessions(&log).await;
+    let sink = Told::new().then(Next::Refuse("a2", transient()));
+    log.attach("x", sink.sink(), quick().order(Order::Batch)).await.unwrap();
+    status(&log, "no lag", |status| status.lag == 0).await;
     assert_eq!(sink.texts(), ["a1", "b1", "b2", "a3", "a2", "a3"]);
+}
+
+#[tokio::test]
+async fn a_delivery_is_full_at_its_count_and_at_its_bytes() {
+    let full_at = |options: SinkOptions| async move {
+        let dir = tempfile::tempdir().unwrap();
+        let log = open(&dir).await;
+        append(&log, &["1234"; 12]).await;
+        let sink = Told::new();
+        log.attach("x", sink.sink(), options.order(Order::Batch)).await.unwrap();
+        status(&log, "no lag", |status| status.lag == 0).await;
+        sink.calls()
+    };
+    assert_eq!(full_at(quick().batch(5)).await, [5, 5, 2]);
+    assert_eq!(full_at(quick().batch_bytes(13)).await, [4, 4, 4]);
+    assert_eq!(full_at(quick()).await, [12]);
 }
 
 #[tokio::test]
@@ -96,15 +152,15 @@ async fn what_a_sink_refuses_for_good_is_kept_with_the_reason_and_the_others_go_
     let dir = tempfile::tempdir().unwrap();
     let log = open(&dir).await;
     append(&log, &["1", "2", "3"]).await;
-    let sink = Told::new().then(Next::Refuse("2", refusal()));
+    let sink = Told::new().then(Next::Refuse("1", refusal()));
     log.attach("x", sink.sink(), quick()).await.unwrap();
     let status = status(&log, "no lag", |status| status.lag == 0).await;
     assert_eq!((status.dead, status.delivered), (1, 2));
-    assert_eq!(sink.texts(), ["1", "3"]);
+    assert_eq!(sink.texts(), ["2", "3"]);
     let mut dead = LogView::open(dir.path()).unwrap().dead().unwrap();
     let letter = dead.read().unwrap().unwrap();
-    assert_eq!((letter.seq, letter.sink.as_str(), letter.kind.as_str()), (2, "x", "rejected"));
-    assert_eq!((letter.message.as_str(), letter.event.packet.as_text()), ("told to refuse", Some("2")));
+    assert_eq!((letter.seq, letter.sink.as_str(), letter.kind.as_str()), (1, "x", "rejected"));
+    assert_eq!((letter.message.as_str(), letter.event.packet.as_text()), ("told to refuse", Some("1")));
     assert!(dead.read().unwrap().is_none());
 }
 
@@ -116,7 +172,7 @@ async fn a_call_that_fails_for_good_or_panics_is_tried_one_by_one() {
         append(&log, &["1", "2", "3"]).await;
         // All three fail together, then the first alone.
         let sink = Told::new().then(next()).then(next());
-        log.attach("x", sink.sink(), quick()).await.unwrap();
+        log.attach("x", sink.sink(), quick().order(Order::Batch)).await.unwrap();
         let status = status(&log, "no lag", |status| status.lag == 0).await;
         assert_eq!((status.dead, sink.texts()), (1, vec!["2".to_owned(), "3".to_owned()]));
     }
@@ -167,6 +223,44 @@ async fn closing_reports_what_a_stuck_sink_has_not_got_and_it_gets_it_next_time(
     let sink = Told::new();
     log.attach("x", sink.sink(), quick()).await.unwrap();
     sink.has("both", |got| got.len() == 2).await;
+}
+
+#[tokio::test]
+async fn closing_waits_for_a_sink_that_takes_events_and_not_for_one_that_fails_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(&dir).await;
+    append(&log, &["1", "2"]).await;
+    let (slow, away) = (Told::new().hold(), Told::new().then(Next::Fail(transient())));
+    let waits = quick().backoff(Backoff { base: SOON * 600, factor: 1.0, cap: SOON * 600 });
+    log.attach("away", away.sink(), waits).await.unwrap();
+    log.attach("slow", slow.sink(), quick()).await.unwrap();
+    let stuck = async {
+        while log.status().sinks[0].stuck.is_none() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    within("the sink that is away to fail", stuck).await;
+    let closing = tokio::spawn(async move { log.close(SOON * 600).await });
+    slow.let_go();
+    let ends = within("the log to close", closing).await.unwrap().unwrap();
+    let lags: Vec<_> = ends.iter().map(|(sink, _)| (sink.name.as_str(), sink.lag)).collect();
+    assert_eq!(lags, [("away", 2), ("slow", 0)]);
+    assert_eq!(slow.texts(), ["1", "2"]);
+}
+
+#[tokio::test]
+async fn closing_gives_a_sink_that_failed_before_little_time_for_a_last_try() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(&dir).await;
+    append(&log, &["1"]).await;
+    // It fails, and then hangs.
+    let away = Told::new().then(Next::Fail(transient())).then(Next::Hang);
+    log.attach("away", away.sink(), quick()).await.unwrap();
+    let trying =
+        |status: &haul_event_log::SinkStatus| status.retries == 1 && status.delivering_since.is_some();
+    status(&log, "the second try", trying).await;
+    let ends = within("the log to close", log.close(SOON * 600)).await.unwrap();
+    assert_eq!(ends[0].0.lag, 1);
 }
 
 #[tokio::test]

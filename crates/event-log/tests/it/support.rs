@@ -15,6 +15,8 @@ pub(crate) enum Next {
     Fail(Error),
     /// Accepts all but the packets with this text.
     Refuse(&'static str, Error),
+    /// Never answers.
+    Hang,
     Panic,
 }
 
@@ -22,13 +24,19 @@ pub(crate) enum Next {
 pub(crate) struct Told {
     got: watch::Sender<Vec<Packet>>,
     script: Arc<Mutex<VecDeque<Next>>>,
+    calls: Arc<Mutex<Vec<usize>>>,
     /// While it is false, calls wait.
     open: watch::Sender<bool>,
 }
 
 impl Told {
     pub(crate) fn new() -> Self {
-        Self { got: watch::Sender::new(Vec::new()), script: Arc::default(), open: watch::Sender::new(true) }
+        Self {
+            got: watch::Sender::new(Vec::new()),
+            script: Arc::default(),
+            calls: Arc::default(),
+            open: watch::Sender::new(true),
+        }
     }
 
     pub(crate) fn then(self, next: Next) -> Self {
@@ -49,6 +57,11 @@ impl Told {
         AnySink::new(self.clone())
     }
 
+    /// How many packets each call had.
+    pub(crate) fn calls(&self) -> Vec<usize> {
+        self.calls.lock().unwrap().clone()
+    }
+
     pub(crate) fn texts(&self) -> Vec<String> {
         self.got.borrow().iter().map(|packet| packet.as_text().unwrap().to_owned()).collect()
     }
@@ -66,9 +79,11 @@ impl Told {
 impl Service<Batch> for Told {
     async fn call(&self, batch: Batch) -> Result<Vec<Result<Receipt>>> {
         self.open.subscribe().wait_for(|open| *open).await.unwrap();
+        self.calls.lock().unwrap().push(batch.len());
         let next = self.script.lock().unwrap().pop_front();
         let refused = match next {
             Some(Next::Fail(why)) => return Err(why),
+            Some(Next::Hang) => return std::future::pending().await,
             Some(Next::Panic) => panic!("told to"),
             Some(Next::Refuse(text, why)) => Some((text, why)),
             None => None,
