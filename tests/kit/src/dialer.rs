@@ -1,12 +1,15 @@
 //! What every dialer promises.
 
+use std::any::Any;
 use std::time::Duration;
 
 use haul_core::{
     Connection, Endpoint, Error, ErrorKind, Limits, Listener, ListenerLimits, Packet, Result, Sent, Status,
 };
 
-use crate::expect::{self, Section};
+use tokio::net::{TcpListener, UdpSocket, UnixListener};
+
+use crate::expect::{self, Section, Silent};
 use crate::packets::{next, polled, until};
 use crate::run::{Check, Plan, checks, done, go, runs};
 use crate::{Over, soon};
@@ -26,6 +29,7 @@ pub struct Suite {
 #[derive(Clone)]
 struct Cx {
     expect: expect::Dialer,
+    handshakes: bool,
     over: Over,
 }
 
@@ -39,7 +43,8 @@ impl Suite {
     /// The suite for the section `name` of `capabilities.toml`.
     pub fn new(name: &str, over: Over) -> Self {
         let expect = Section::dialer(name);
-        Self { plan: Plan::new(name), cx: Cx { expect, over } }
+        let cx = Cx { expect, handshakes: Section::handshakes(name), over };
+        Self { plan: Plan::new(name), cx }
     }
 
     async fn listen(&self) -> (Listener, Endpoint) {
@@ -60,12 +65,14 @@ const CHECKS: &[Check<Suite>] = checks![Suite;
     wrong_value => "a value that makes no sense is a Config error that names the option",
     cancelled => "a cancelled dial leaves nothing behind, and the dialer goes on",
     many_at_once => "one dialer makes many connections at once",
+    deadline => "a peer that never answers is given up when its time is over, transient, with nothing sent",
+    independent => "a dial that waits for its peer holds up no other",
 ];
 
-/// The error of a dial that could not reach anybody.
-fn unreachable(error: &Error, endpoint: &Endpoint) {
+/// The error of a dial that could not reach anybody, for this reason.
+fn unreachable(error: &Error, why: ErrorKind, endpoint: &Endpoint) {
     let facts = (error.kind(), error.status(), error.sent());
-    assert_eq!(facts, (ErrorKind::Connect, Status::Transient, Sent::No), "{error}");
+    assert_eq!(facts, (why, Status::Transient, Sent::No), "{error}");
     let host = endpoint.host().unwrap_or(endpoint.path());
     assert!(error.to_string().contains(host), "it does not name the endpoint {endpoint}: {error}");
 }
@@ -73,7 +80,7 @@ fn unreachable(error: &Error, endpoint: &Endpoint) {
 async fn unknown(cx: Suite) {
     let endpoint: Endpoint = cx.cx.expect.unknown.parse().expect("an endpoint");
     let error = cx.dial(&endpoint).await.expect_err("dialed what does not exist");
-    unreachable(&error, &endpoint);
+    unreachable(&error, ErrorKind::Connect, &endpoint);
 }
 
 async fn refused(cx: Suite) {
@@ -81,7 +88,7 @@ async fn refused(cx: Suite) {
     soon("the shutdown", listener.shutdown(Duration::from_secs(3600))).await.expect("a shutdown");
     drop(listener);
     let error = cx.dial(&endpoint).await.expect_err("dialed what nobody listens on");
-    unreachable(&error, &endpoint);
+    unreachable(&error, ErrorKind::Connect, &endpoint);
 }
 
 async fn unknown_option(cx: Suite) {
@@ -158,4 +165,53 @@ async fn many_at_once(cx: Suite) {
     for dial in dials {
         done("a dial", dial).await;
     }
+}
+
+impl Suite {
+    /// The endpoint of a peer that is there as long as what comes with it is held, and that says nothing. `None` for a
+    /// protocol whose dialer waits for no answer.
+    async fn silent(&self) -> Option<(Endpoint, Box<dyn Any + Send>)> {
+        let Some(socket) = self.cx.expect.silent else {
+            assert!(
+                !self.cx.handshakes,
+                "capabilities.toml expects a handshake, and does not say over which socket a peer can be silent"
+            );
+            return None;
+        };
+        let endpoint = self.cx.over.fresh(&Limits::default(), &ListenerLimits::default());
+        let local = ("127.0.0.1", 0);
+        let (port, held): (_, Box<dyn Any + Send>) = match socket {
+            Silent::Tcp => {
+                let socket = TcpListener::bind(local).await.expect("a socket");
+                (Some(socket.local_addr().expect("an address").port()), Box::new(socket))
+            }
+            Silent::Udp => {
+                let socket = UdpSocket::bind(local).await.expect("a socket");
+                (Some(socket.local_addr().expect("an address").port()), Box::new(socket))
+            }
+            Silent::Unix => (None, Box::new(UnixListener::bind(endpoint.path()).expect("a socket"))),
+        };
+        Some((self.cx.over.dialed(endpoint, port), held))
+    }
+}
+
+async fn deadline(cx: Suite) {
+    let Some((endpoint, _held)) = cx.silent().await else { return };
+    let error = cx.dial(&endpoint.clone().with_option("timeout", "200ms")).await;
+    let error = error.expect_err("connected to a peer that said nothing");
+    unreachable(&error, ErrorKind::Timeout, &endpoint);
+}
+
+async fn independent(cx: Suite) {
+    let Some((silent, _held)) = cx.silent().await else { return };
+    let (listener, endpoint) = cx.listen().await;
+    let mut waiting = Vec::new();
+    for _ in 0..10 {
+        let mut dial = Box::pin(cx.cx.over.dial(silent.clone().with_option("timeout", "3600s")));
+        assert!(polled(1, &mut dial).await.is_none(), "connected to a peer that said nothing");
+        waiting.push(dial);
+    }
+    let (dialed, accepted) = tokio::join!(cx.dial(&endpoint), soon("the connection", listener.accept()));
+    drop(dialed.expect("a dial beside those that wait"));
+    drop(accepted.expect("no error").expect("listening"));
 }

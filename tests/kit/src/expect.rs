@@ -40,8 +40,8 @@ pub(crate) struct Connection {
     #[serde(default)]
     pub(crate) multiplex: bool,
     pub(crate) max_datagram: Option<usize>,
-    #[serde(default = "yes")]
-    pub(crate) reasons: bool,
+    #[serde(default = "yes", alias = "reasons")]
+    pub(crate) close_frames: bool,
     #[serde(default = "yes")]
     pub(crate) boundaries: bool,
     #[serde(default)]
@@ -67,6 +67,16 @@ pub(crate) struct Listener {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Dialer {
     pub(crate) unknown: String,
+    pub(crate) silent: Option<Silent>,
+}
+
+/// The socket over which a peer can be there and say nothing.
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Silent {
+    Tcp,
+    Udp,
+    Unix,
 }
 
 #[derive(Clone, Deserialize)]
@@ -74,6 +84,8 @@ pub(crate) struct Dialer {
 pub(crate) struct Multiplex {
     pub(crate) unordered: bool,
     pub(crate) datagrams: bool,
+    #[serde(default = "yes")]
+    pub(crate) announced: bool,
 }
 
 #[derive(Clone, Deserialize)]
@@ -96,7 +108,7 @@ impl Sink {
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Source {
-    pub(crate) max_unacked: Option<usize>,
+    pub(crate) max_unacked: usize,
 }
 
 #[derive(Clone, Deserialize)]
@@ -121,6 +133,12 @@ impl Section {
 
     pub(crate) fn dialer(name: &str) -> Dialer {
         part(name, "dialer", |section| section.dialer.clone())
+    }
+
+    /// Whether a peer can connect to the listener of this section and not finish the handshake.
+    pub(crate) fn handshakes(name: &str) -> bool {
+        let listener = SECTIONS.get(name).and_then(|section| section.listener.as_ref());
+        listener.is_some_and(|listener| listener.handshake)
     }
 
     pub(crate) fn multiplex(name: &str) -> Multiplex {

@@ -76,6 +76,7 @@ const CHECKS: &[Check<Suite>] = checks![Suite;
     answer => "input and answer pass unchanged",
     waits => "a call is answered when the inner call is, not before",
     errors => "an error keeps its kind, status, sent, wait and words",
+    transient => "what may help is tried again where the layer says so, and tried once where not",
     permanent => "what will never work is tried once",
     exhausted => "what was tried already is not multiplied",
     maybe => "what may have been sent is not sent again without an id",
@@ -212,6 +213,23 @@ async fn tries(cx: &Suite, why: Error, packet: Packet) -> usize {
     let service = (cx.wrap)(Shared::new(probe.clone()));
     call(&service, packet).await.expect_err("an error became Ok");
     probe.calls()
+}
+
+async fn transient(cx: Suite) {
+    let failed = AtomicUsize::new(0);
+    let probe = Probe::new(UNLIMITED, move |packet: &Packet| match failed.fetch_add(1, Ordering::AcqRel) {
+        0 => Err(Error::new(ErrorKind::Connect, "not yet").with_sent(Sent::No)),
+        _ => stored(packet),
+    });
+    let service = (cx.wrap)(Shared::new(probe.clone()));
+    let answer = call(&service, Packet::text("x")).await;
+    if cx.expect.exhausts {
+        answer.expect("the answer of the second try");
+        assert_eq!(probe.calls(), 2, "calls");
+    } else {
+        answer.expect_err("an error became Ok");
+        assert_eq!(probe.calls(), 1, "calls");
+    }
 }
 
 async fn permanent(cx: Suite) {

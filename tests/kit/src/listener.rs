@@ -84,6 +84,7 @@ const CHECKS: &[Check<Suite>] = checks![Suite;
     shutdown_waits => "shutdown returns when the connections are gone, not before",
     shutdown_deadline => "shutdown fails at its deadline with the number of open connections, which go on",
     shutdown_stops => "after shutdown nothing is accepted, and dialing fails",
+    shutdown_unaccepted => "shutdown lets go of the connections that nobody has accepted",
     drop_stops => "a dropped listener stops listening, and its connections go on",
     cancelled_accept => "a cancelled accept loses no connection",
     backlog => "connections beyond the backlog wait and are not lost",
@@ -213,6 +214,16 @@ async fn shutdown_stops(cx: Suite) {
     assert!(accepted.is_none(), "accepted after shutdown");
     let error = soon("the dial", cx.over.dial(endpoint)).await.expect_err("dialed after shutdown");
     assert_eq!(error.kind(), ErrorKind::Connect, "{error}");
+}
+
+async fn shutdown_unaccepted(cx: Suite) {
+    let (listener, endpoint) = cx.listen(ListenerLimits::default()).await;
+    let mut dialed = cx.dial(&endpoint).await;
+    until("the handshake to be done", || listener.stats().accepted == 1).await;
+    soon("the shutdown", listener.shutdown(Duration::from_secs(3600))).await.expect("a shutdown");
+    let received = soon("the end", dialed.recv()).await;
+    assert!(!matches!(received, Ok(Some(_))), "a packet on a connection that nobody accepted");
+    assert_eq!(listener.stats().open, 0, "connections open");
 }
 
 async fn drop_stops(cx: Suite) {

@@ -49,7 +49,9 @@ impl Suite {
 runs!(Suite, CHECKS);
 
 const CHECKS: &[Check<Suite>] = checks![Suite;
+    announced => "a stream is there for the peer when it is opened, and who accepted it may speak first",
     both_open => "both ends open streams, each with its number, and packets stay on theirs",
+    ordered => "an ordered stream keeps its order, and all of it arrives when it is closed",
     many => "a hundred streams carry their packets at once",
     independent => "a stream whose reader stalls holds up no other",
     close_one => "closing or aborting one stream leaves the others",
@@ -80,6 +82,43 @@ async fn echo(a: &mut Connection, b: &mut Connection, number: u64) {
     same_bytes("the packet", packet.payload(), there.payload());
     soon("room", b.send(there)).await.expect("a send");
     same_bytes("the echo", packet.payload(), next("the echo", a).await.payload());
+}
+
+async fn announced(cx: Suite) {
+    if !cx.cx.expect.announced {
+        return;
+    }
+    let (a, b) = cx.session().await;
+    for (opener, acceptor) in [(&a, &b), (&b, &a)] {
+        let mut opened = soon("a stream to be opened", opener.open(StreamOptions::default()))
+            .await
+            .expect("an open stream");
+        let accepted = soon("the stream, before its first packet", acceptor.accept()).await;
+        let accepted = accepted.expect("no error").expect("the session stands");
+        let packet = numbered(Alphabet::Any, 1, 100);
+        soon("room", accepted.send(packet.clone())).await.expect("a send");
+        let first = next("the first word of who accepted", &mut opened).await;
+        same_bytes("the packet", packet.payload(), first.payload());
+    }
+}
+
+async fn ordered(cx: Suite) {
+    let (a, b) = cx.session().await;
+    let (near, mut far) = stream(&a, &b, StreamOptions::default()).await;
+    let sending = go(async move {
+        for number in 0..2000 {
+            let packet = numbered(Alphabet::Any, number, number as usize * 37 % 3000);
+            soon("room", near.send(packet)).await.expect("a send");
+        }
+        soon("the close", near.close(CloseReason::NORMAL)).await.expect("a clean close");
+    });
+    for number in 0..2000 {
+        let packet = next(&format!("packet {number}"), &mut far).await;
+        let want = numbered(Alphabet::Any, number, number as usize * 37 % 3000);
+        same_bytes(&format!("packet {number}"), want.payload(), packet.payload());
+    }
+    ends(&mut far).await;
+    done("the sender", sending).await;
 }
 
 async fn both_open(cx: Suite) {

@@ -100,13 +100,17 @@ impl Over {
         let endpoint = self.fresh(limits, listener);
         let plain = parse(endpoint.as_str());
         let listener = soon("the listener", self.listen(endpoint)).await.expect("it listens");
-        let port = listener.local_endpoint().port();
-        let dial = match (&self.dial_to, port) {
-            (Some(to), port) => parse(&to.replace("{port}", &port.unwrap_or(0).to_string())),
-            (None, Some(port)) => plain.with_port(port).expect("a port fits the endpoint"),
-            (None, None) => plain,
-        };
+        let dial = self.dialed(plain, listener.local_endpoint().port());
         (listener, with_limits(dial, limits))
+    }
+
+    /// What is dialed where `endpoint` is listened on and was given this port.
+    pub(crate) fn dialed(&self, endpoint: Endpoint, port: Option<u16>) -> Endpoint {
+        match (&self.dial_to, port) {
+            (Some(to), port) => parse(&to.replace("{port}", &port.unwrap_or(0).to_string())),
+            (None, Some(port)) => endpoint.with_port(port).expect("a port fits the endpoint"),
+            (None, None) => endpoint,
+        }
     }
 
     pub(crate) async fn listen(&self, endpoint: Endpoint) -> Result<Listener> {

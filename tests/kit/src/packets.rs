@@ -80,7 +80,23 @@ pub(crate) fn numbered(alphabet: Alphabet, number: u64, len: usize) -> Packet {
 
 /// The number that a packet begins with.
 pub(crate) fn number_of(packet: &Packet) -> Option<u64> {
-    std::str::from_utf8(packet.payload().get(..7)?).ok()?.parse().ok()
+    number_at(packet.payload())
+}
+
+/// The number that these bytes begin with.
+pub(crate) fn number_at(bytes: &[u8]) -> Option<u64> {
+    std::str::from_utf8(bytes.get(..7)?).ok()?.parse().ok()
+}
+
+/// The payloads of `packets` one after another.
+pub(crate) fn joined(packets: &[Packet]) -> Vec<u8> {
+    packets.iter().flat_map(|packet| packet.payload().to_vec()).collect()
+}
+
+/// Numbers that rise: nothing came twice, and nothing was overtaken.
+pub(crate) fn in_order(numbers: &[u64]) {
+    let wrong = numbers.windows(2).find(|pair| pair[0] >= pair[1]);
+    assert_eq!(wrong, None, "a packet came twice, or after a later one");
 }
 
 /// Letters of that length.

@@ -164,6 +164,12 @@ fn text_of(panic: Box<dyn Any + Send>) -> String {
 macro_rules! runs {
     ($suite:ty, $checks:expr) => {
         impl $suite {
+            /// The checks, each with the promise that it tests.
+            pub fn promises() -> Vec<(&'static str, &'static str)> {
+                let checks: &[crate::run::Check<$suite>] = $checks;
+                checks.iter().map(|check| (check.name, check.promise)).collect()
+            }
+
             /// Runs these checks only.
             #[must_use]
             pub fn only(mut self, checks: &[&'static str]) -> Self {

@@ -119,6 +119,7 @@ const CHECKS: &[Check<Suite>] = checks![Suite;
     gap => "an acknowledgement does not cover packets before it that were not acknowledged",
     bounded => "no more packets are given than may be unacknowledged",
     cancelled => "a cancelled next loses no packet and gives none twice",
+    answered_late => "an answer that comes after its source is gone is either taken or fails with Closed",
 ];
 
 fn packet(number: u64) -> Packet {
@@ -230,7 +231,7 @@ async fn takes_all(source: &mut AnySource, numbers: std::ops::Range<u64>) {
 }
 
 async fn gap(cx: Suite) {
-    if cx.expect.max_unacked == Some(1) {
+    if cx.expect.max_unacked == 1 {
         return;
     }
     let rig = cx.rig().await;
@@ -249,7 +250,7 @@ async fn gap(cx: Suite) {
 }
 
 async fn bounded(cx: Suite) {
-    let Some(most) = cx.expect.max_unacked else { return };
+    let most = cx.expect.max_unacked;
     let rig = cx.rig().await;
     rig.put(0..most as u64 + 5).await;
     let mut source = rig.open().await;
@@ -291,4 +292,22 @@ async fn cancelled(cx: Suite) {
         ack(delivery).await;
     }
     done("the packets to be put", putting).await;
+}
+
+async fn answered_late(cx: Suite) {
+    let rig = cx.rig().await;
+    rig.put(0..3).await;
+    let mut source = rig.open().await;
+    let held = next("packet 0", &mut source).await;
+    assert_eq!(number_of(&held), 0);
+    drop(source);
+    let receipt = Receipt::new(Level::Stored, held.packet().id());
+    let begin = match soon("the late acknowledgement", held.ack(receipt)).await {
+        Ok(()) => 1,
+        Err(why) => {
+            assert_eq!(why.kind(), ErrorKind::Closed, "{why}");
+            0
+        }
+    };
+    takes(&mut rig.open().await, begin..3).await;
 }

@@ -60,6 +60,7 @@ async fn sources() {
             let config = FollowConfig {
                 start: Start::Oldest,
                 poll: Duration::from_millis(5),
+                max_unacked: 16,
                 ..FollowConfig::new(path.clone())
             };
             async move { AnySource::new(FileSource::open(config).await.unwrap()) }

@@ -8,6 +8,7 @@ use futures_sink::Sink;
 use haul_core::{Connection, Packet, PacketSink};
 
 use super::{Suite, send};
+use crate::packets::{joined, same_bytes};
 use crate::run::{done, go};
 use crate::soon;
 
@@ -61,10 +62,7 @@ pub(super) async fn stream_and_sink(cx: Suite) {
         got.push(packet.expect("no error"));
     }
     done("the sink", sending).await;
-    let join = |packets: &[Packet]| -> Vec<u8> {
-        packets.iter().flat_map(|packet| packet.payload().to_vec()).collect()
-    };
-    crate::packets::same_bytes("all", &join(&sent), &join(&got));
+    same_bytes("all", &joined(&sent), &joined(&got));
     if cx.cx.expect.boundaries {
         assert_eq!(got.len(), sent.len(), "packets");
     }

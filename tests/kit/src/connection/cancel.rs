@@ -3,7 +3,7 @@
 use haul_core::{CloseReason, Deliver, Limits};
 
 use super::{Suite, send};
-use crate::packets::{ends, next, number_of, polled, same_bytes};
+use crate::packets::{ends, in_order, joined, polled, same_bytes};
 use crate::run::{done, go};
 use crate::soon;
 
@@ -11,9 +11,6 @@ use crate::soon;
 const POLLS: usize = 5;
 
 pub(super) async fn sends(cx: Suite) {
-    if !cx.cx.expect.boundaries {
-        return;
-    }
     let limits = Limits { send_buffer: 600, read_ahead: 600, ..cx.limits() };
     let (a, mut b) = cx.pair_with(limits).await;
     let size = |number: u64| 10 + (number as usize * 97) % 3000;
@@ -35,21 +32,8 @@ pub(super) async fn sends(cx: Suite) {
             (sure, a.stats())
         }
     });
-    let mut seen = Vec::new();
-    while let Some(packet) = soon("a packet or the end", b.recv()).await.expect("no error") {
-        let number = number_of(&packet).expect("a packet that was cut short");
-        same_bytes(
-            &format!("packet {number}"),
-            cx.numbered(number, size(number)).payload(),
-            packet.payload(),
-        );
-        assert!(
-            seen.last().is_none_or(|last| *last < number),
-            "packet {number} came after {:?}",
-            seen.last()
-        );
-        seen.push(number);
-    }
+    let seen = cx.numbers(&cx.gathers_all(&mut b).await, size);
+    in_order(&seen);
     let (sure, stats) = done("the sender", sending).await;
     let missing = sure.iter().find(|number| seen.binary_search(number).is_err());
     assert_eq!(missing, None, "a packet that was sent did not arrive");
@@ -93,10 +77,7 @@ pub(super) async fn receives(cx: Suite) {
             cx.same(&format!("packet {at}"), sent, got);
         }
     }
-    let join = |packets: &[haul_core::Packet]| -> Vec<u8> {
-        packets.iter().flat_map(|packet| packet.payload().to_vec()).collect()
-    };
-    same_bytes("all", &join(&sent), &join(&got));
+    same_bytes("all", &joined(&sent), &joined(&got));
 }
 
 pub(super) async fn flushes(cx: Suite) {
@@ -137,10 +118,7 @@ pub(super) async fn closes(cx: Suite) {
 }
 
 pub(super) async fn delivers(cx: Suite) {
-    if !cx.cx.expect.receipts {
-        return;
-    }
-    let (a, mut b) = cx.pair().await;
+    let (a, mut b) = cx.patient_pair().await;
     let delivering = go({
         let cx = cx.clone();
         async move {
@@ -156,23 +134,13 @@ pub(super) async fn delivers(cx: Suite) {
                 }
             }
             soon("a whole delivery", a.deliver(cx.numbered(9999, 50))).await.expect("a receipt");
+            sure.push(9999);
+            soon("the close", a.close(CloseReason::NORMAL)).await.expect("a clean close");
             sure
         }
     });
-    let mut seen: Vec<u64> = Vec::new();
-    loop {
-        let packet = next("a delivery", &mut b).await;
-        let number = number_of(&packet).expect("a numbered packet");
-        assert!(
-            seen.last().is_none_or(|last| *last < number),
-            "packet {number} came after {:?}",
-            seen.last()
-        );
-        seen.push(number);
-        if number == 9999 {
-            break;
-        }
-    }
+    let seen = cx.numbers(&cx.gathers_all(&mut b).await, |_| 50);
+    in_order(&seen);
     let sure = done("the deliveries", delivering).await;
     let missing = sure.iter().find(|number| seen.binary_search(number).is_err());
     assert_eq!(missing, None, "a delivery that was answered did not arrive");

@@ -72,7 +72,7 @@ pub(super) async fn close_reason(cx: Suite) {
     let end = soon("the close", b.recv()).await;
     let (a, closed) = done("close", closing).await;
     closed.expect("a close");
-    if cx.cx.expect.reasons {
+    if cx.cx.expect.close_frames {
         let error = end.expect_err("a close for a reason looks like a clean end");
         assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
         assert_eq!(fact(&error, "code"), Some("4001"), "{error}");
@@ -182,6 +182,19 @@ pub(super) async fn split_halves(cx: Suite) {
     })
     .await;
     cx.is_over(&b).await;
+}
+
+pub(super) async fn idle(cx: Suite) {
+    let limits = Limits { idle_deadline: Some(std::time::Duration::from_millis(200)), ..cx.limits() };
+    let (mut a, mut b) = cx.pair_with(limits).await;
+    let (one, other) = tokio::join!(soon("one end to be cut", a.recv()), soon("the other end", b.recv()));
+    let told = [one.expect_err("a silent peer was not cut"), other.expect_err("a silent peer was not cut")];
+    assert!(
+        told.iter().any(|error| error.kind() == ErrorKind::Timeout),
+        "neither end was cut for being silent: {} and {}",
+        told[0],
+        told[1]
+    );
 }
 
 pub(super) async fn lost_is_told(cx: Suite) {

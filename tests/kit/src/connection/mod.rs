@@ -13,7 +13,7 @@ use std::time::Duration;
 use haul_core::{Connection, Limits, Packet};
 
 use crate::expect::{self, Section};
-use crate::packets::{Receives, next, same_bytes};
+use crate::packets::{Receives, joined, next, number_at, same_bytes};
 use crate::run::{Check, Plan, checks, runs};
 use crate::{Pairs, soon};
 
@@ -91,6 +91,7 @@ const CHECKS: &[Check<Suite>] = checks![Suite;
     ending::abort => "an abort is an error at the peer, not an end",
     ending::drop_drains => "dropping a connection drains it",
     ending::split_halves => "a connection closes when both halves are dropped, not before",
+    ending::idle => "a peer that is silent beyond the idle deadline is cut, and why is told",
     ending::lost_is_told => "what was lost is told by send, flush, recv and close, with the number",
     pressure::slow_reader => "a reader that stalls stops the sender; nothing grows, and all arrives in the end",
     pressure::never_reads => "close gives up within its deadline and counts what was not flushed",
@@ -126,7 +127,7 @@ impl Suite {
 
     /// `end` has seen its peer's close: where a close is not said, all it saw is the other's finish, and it closes too.
     async fn is_over(&self, end: &Connection) {
-        if !self.cx.expect.reasons {
+        if !self.cx.expect.close_frames {
             soon("the close of the peer", end.close(haul_core::CloseReason::NORMAL)).await.expect("a close");
         }
         assert!(soon("the peer's end", end.watch().over()).await.is_over());
@@ -147,19 +148,58 @@ impl Suite {
     /// Receives as much as was sent, and checks that it is the same.
     async fn receives(&self, end: &mut impl Receives, sent: &[Packet]) {
         if !self.cx.expect.boundaries {
-            let want: Vec<u8> = sent.iter().flat_map(|packet| packet.payload().to_vec()).collect();
-            let mut have = Vec::new();
-            while have.len() < want.len() {
-                let what = format!("byte {} of {}", have.len(), want.len());
-                have.extend_from_slice(next(&what, end).await.payload());
-            }
-            return same_bytes("the stream", &want, &have);
+            let want = joined(sent);
+            let have = self.gathers(end, want.len()).await;
+            return same_bytes("the stream", &want, &joined(&have));
         }
         for (at, sent) in sent.iter().enumerate() {
             let what = format!("the packet at {at}");
             let received = next(&what, end).await;
             self.same(&what, sent, &received);
         }
+    }
+
+    /// Receives until so many bytes are there.
+    async fn gathers(&self, end: &mut impl Receives, bytes: usize) -> Vec<Packet> {
+        let (mut all, mut len) = (Vec::new(), 0);
+        while len < bytes {
+            let packet = next(&format!("byte {len} of {bytes}"), end).await;
+            len += packet.len();
+            all.push(packet);
+        }
+        all
+    }
+
+    /// Receives until the clean end.
+    async fn gathers_all(&self, end: &mut impl Receives) -> Vec<Packet> {
+        let mut all = Vec::new();
+        while let Some(packet) = soon("a packet or the end", end.receive()).await.expect("no error") {
+            all.push(packet);
+        }
+        all
+    }
+
+    /// The numbers of numbered packets that arrived, each whole and of its `size`; where packets have no boundaries,
+    /// those in the stream that they make.
+    fn numbers(&self, received: &[Packet], size: impl Fn(u64) -> usize) -> Vec<u64> {
+        let whole = |bytes: &[u8]| {
+            let number = number_at(bytes).expect("a packet begins with its number");
+            let want = self.numbered(number, size(number));
+            let len = if self.cx.expect.boundaries { bytes.len() } else { want.len().min(bytes.len()) };
+            same_bytes(&format!("packet {number}"), want.payload(), &bytes[..len]);
+            (number, len)
+        };
+        if self.cx.expect.boundaries {
+            return received.iter().map(|packet| whole(packet.payload()).0).collect();
+        }
+        let stream = joined(received);
+        let (mut numbers, mut rest) = (Vec::new(), &stream[..]);
+        while !rest.is_empty() {
+            let (number, len) = whole(rest);
+            numbers.push(number);
+            rest = &rest[len..];
+        }
+        numbers
     }
 
     fn same(&self, what: &str, sent: &Packet, received: &Packet) {
