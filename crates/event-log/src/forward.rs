@@ -11,10 +11,10 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::dead::{self, DeadLetters};
 use crate::event::{DEFAULT_SESSION, SESSION_ID};
-use crate::filter::Filter;
 use crate::record;
+use crate::sink::SinkOptions;
 use crate::status::Counters;
-use crate::window::{Entry, Order, Window};
+use crate::window::{Entry, Window};
 
 /// A position is on disk at the latest this long after it was reached.
 const COMMIT_WITHIN: Duration = Duration::from_millis(100);
@@ -24,93 +24,6 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Where a forwarder ends that was not told to end.
 pub(crate) const NEVER: Seq = Seq(u64::MAX);
-
-/// How events go to one sink.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct SinkOptions {
-    /// Most events in one delivery. Default 256.
-    pub batch: usize,
-    /// A delivery is full when its payloads have this many bytes. Default 1 MiB.
-    pub batch_bytes: usize,
-    /// How many events of a session one delivery may hold. Default one.
-    pub order: Order,
-    /// How far behind an event that the sink fails those of other sessions go on, in events of the log: after a crash
-    /// so many are delivered again at most, and so many are held in memory, up to 16 MiB. Default 4096.
-    pub ahead: usize,
-    /// Waits between tries. Default 100 ms, doubled up to 30 s.
-    pub backoff: Backoff,
-    /// Which events it gets. Default all.
-    pub filter: Filter,
-    /// Whether packets keep their metadata, and get `session_id` if they are in a session of their own. Without it
-    /// they go bare, as sinks need that carry none. Default yes.
-    pub metadata: bool,
-}
-
-impl Default for SinkOptions {
-    fn default() -> Self {
-        Self {
-            batch: 256,
-            batch_bytes: 1 << 20,
-            order: Order::Strict,
-            ahead: 4096,
-            backoff: Backoff { base: Duration::from_millis(100), factor: 2.0, cap: Duration::from_secs(30) },
-            filter: Filter::default(),
-            metadata: true,
-        }
-    }
-}
-
-impl SinkOptions {
-    /// The options with this filter.
-    #[must_use]
-    pub fn filter(mut self, filter: Filter) -> Self {
-        self.filter = filter;
-        self
-    }
-
-    /// The options with these waits between tries.
-    #[must_use]
-    pub fn backoff(mut self, backoff: Backoff) -> Self {
-        self.backoff = backoff;
-        self
-    }
-
-    /// The options with at most so many events in one delivery; at least one.
-    #[must_use]
-    pub fn batch(mut self, events: usize) -> Self {
-        self.batch = events.max(1);
-        self
-    }
-
-    /// The options with deliveries that are full at so many bytes.
-    #[must_use]
-    pub fn batch_bytes(mut self, bytes: usize) -> Self {
-        self.batch_bytes = bytes;
-        self
-    }
-
-    /// The options with this many events of a session in one delivery.
-    #[must_use]
-    pub fn order(mut self, order: Order) -> Self {
-        self.order = order;
-        self
-    }
-
-    /// The options with other sessions going on so far behind a failed event; at least one.
-    #[must_use]
-    pub fn ahead(mut self, events: usize) -> Self {
-        self.ahead = events.max(1);
-        self
-    }
-
-    /// The options, packets going without metadata.
-    #[must_use]
-    pub fn bare(mut self) -> Self {
-        self.metadata = false;
-        self
-    }
-}
 
 pub(crate) struct Forwarder {
     pub(crate) name: String,
@@ -279,6 +192,7 @@ impl Forwarder {
 
     /// Delivers `taken` once; answers whether to go on, which a sink that gives no answer may leave no time for.
     async fn deliver(&mut self, taken: Vec<Seq>) -> bool {
+        Counters::add(&self.counters.deliveries, 1);
         self.counters.delivering(true);
         let answer = self.call(&taken).await;
         self.counters.delivering(false);

@@ -16,9 +16,10 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::dead::{DeadLetters, OpenJournal, blocking};
 use crate::event::Event;
-use crate::forward::{Forwarder, NEVER, SinkOptions, Trouble};
+use crate::forward::{Forwarder, NEVER, Trouble};
 use crate::options::Options;
 use crate::record;
+use crate::sink::SinkOptions;
 use crate::status::{Absent, Counters, SinkStatus, Status};
 use crate::view::{DEAD, EVENTS};
 use crate::window::Window;
@@ -122,13 +123,14 @@ impl EventLog {
     /// letter. Behind an event that failed those of its session wait; other sessions go on, as far as
     /// [`SinkOptions::ahead`] says.
     ///
-    /// Errors: `Config` if one of that name is attached, or for a bad name; `Io` or `Closed` from the log.
+    /// Errors: `Config` if one of that name is attached, for a bad name, or for options without sense; `Io` or `Closed` from the log.
     pub async fn attach(&self, name: &str, sink: AnySink, options: SinkOptions) -> Result<()> {
         let taken =
             || Error::new(ErrorKind::Config, format!("sink {name}: there is one of that name already"));
         if name.is_empty() {
             return Err(Error::new(ErrorKind::Config, "a sink needs a name"));
         }
+        options.check().map_err(|why| why.while_doing(format!("attach sink {name}")))?;
         if self.lock().contains_key(name) {
             return Err(taken());
         }

@@ -201,6 +201,25 @@ mod tests {
     }
 
     #[test]
+    fn every_option_reaches_the_journal() {
+        let journal = |options: Options| format!("{:?}", options.journal().unwrap());
+        let start = Options { max_packet: 1000, ..Options::default() };
+        let changes: [fn(&mut Options); 6] = [
+            |options| options.segment = 4096,
+            |options| options.retain = Some(1),
+            |options| options.retain_age = Some(Duration::from_secs(1)),
+            |options| options.retain_unsent = true,
+            |options| options.max_packet = 2000,
+            |options| options.queue = 64 << 20,
+        ];
+        for (number, change) in changes.into_iter().enumerate() {
+            let mut options = start.clone();
+            change(&mut options);
+            assert_ne!(journal(options), journal(start.clone()), "option {number} changes nothing");
+        }
+    }
+
+    #[test]
     fn a_variable_that_nobody_reads_or_can_read_is_an_error() {
         for pair in [
             ("HAUL_EVENTS_SEGMNT", "1"),

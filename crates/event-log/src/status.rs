@@ -45,6 +45,8 @@ pub struct SinkStatus {
     pub position: u64,
     /// Events that it has not got; of those not read yet its filter may hold some back.
     pub lag: u64,
+    /// Deliveries that were begun, of one event or many.
+    pub deliveries: u64,
     /// Events that it accepted. One that it was given again counts again.
     pub delivered: u64,
     /// Events that its filter held back.
@@ -100,6 +102,7 @@ pub(crate) struct Counters {
     /// The number that is read next, and events before it that it has not got.
     read: AtomicU64,
     held: AtomicU64,
+    pub(crate) deliveries: AtomicU64,
     pub(crate) delivered: AtomicU64,
     pub(crate) filtered: AtomicU64,
     pub(crate) dead: AtomicU64,
@@ -169,6 +172,7 @@ impl Counters {
             name: name.to_owned(),
             position: self.done().0,
             lag: next.saturating_sub(self.read.load(Relaxed)) + self.held.load(Relaxed),
+            deliveries: self.deliveries.load(Relaxed),
             delivered: self.delivered.load(Relaxed),
             filtered: self.filtered.load(Relaxed),
             dead: self.dead.load(Relaxed),

@@ -72,6 +72,20 @@ pub struct SessionInfo {
     pub last_at: SystemTime,
 }
 
+/// A route in lists: a sink, attached or not, that has a place in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RouteInfo {
+    /// Its name.
+    pub name: String,
+    /// Number of the first event that it has not got.
+    pub position: u64,
+    /// Events that it has not got.
+    pub events: u64,
+    /// Size in bytes of the files that retention keeps for it.
+    pub bytes: u64,
+}
+
 /// A log opened for reading only: for tools that look at it while a gateway writes it. All calls block.
 ///
 /// The newest events it shows may not be synced yet, so that a crash of the machine can still take them back.
@@ -139,11 +153,18 @@ impl LogView {
         Ok(sessions.into_values().collect())
     }
 
-    /// The sinks and the number of the first event that each has not got.
-    pub fn sinks(&self) -> Result<Vec<(String, u64)>> {
-        let cursors = self.events.cursors()?.into_iter();
-        let sinks = cursors.filter_map(|(name, at)| Some((name.strip_prefix(CURSOR)?.to_owned(), at.0)));
-        Ok(sinks.collect())
+    /// The routes that have a place in the log, attached or not, by name.
+    pub fn routes(&self) -> Result<Vec<RouteInfo>> {
+        let segments = self.events.segments()?;
+        let next = segments.last().map_or(Seq::FIRST, |segment| segment.next);
+        let route = |(cursor, position): (String, Seq)| {
+            let name = cursor.strip_prefix(CURSOR)?.to_owned();
+            let holds =
+                segments.iter().filter(|segment| segment.next > position && segment.next > segment.first);
+            let bytes = holds.map(|segment| segment.bytes).sum();
+            Some(RouteInfo { name, position: position.0, events: next.0.saturating_sub(position.0), bytes })
+        };
+        Ok(self.events.cursors()?.into_iter().filter_map(route).collect())
     }
 
     /// The dead letters, oldest first.

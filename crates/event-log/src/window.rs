@@ -8,20 +8,10 @@ use haul_core::Packet;
 use haul_journal::Seq;
 use tokio::time::Instant;
 
+use crate::sink::Order;
+
 /// Bytes of payloads at which no more is read.
 const BYTES: usize = 16 << 20;
-
-/// What one delivery may hold of a session.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Order {
-    /// One event: the next goes when it was accepted, or refused for good. Order holds whatever the sink does, and a
-    /// session goes as fast as the sink answers.
-    #[default]
-    Strict,
-    /// As many as there are. Where a sink fails one of them and accepts later ones, those are delivered before it, and
-    /// again behind it; a sink that accepts nothing behind what it failed keeps order all the same.
-    Batch,
-}
 
 /// An event on its way.
 pub(crate) struct Entry {

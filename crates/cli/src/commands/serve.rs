@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use haul::config::{Config, Route as ConfigRoute};
-use haul::event_log::{Filter, SinkOptions};
 use haul::serve::{Ended, Gateway, Reloaded, Route, ServeOptions};
 use haul::{Endpoint, parse_duration};
 use serde_json::json;
@@ -63,6 +62,8 @@ impl Args {
         options.log = events;
         options.max_connections = serve.max_connections;
         options.max_packet = serve.max_packet;
+        options.window = serve.window;
+        options.in_flight = serve.in_flight;
         options.listen = match self.listen.is_empty() {
             true => serve.listen,
             false => self.listen.clone(),
@@ -87,27 +88,15 @@ impl Args {
                 // As it is displayed: a name stands on disk and in the status, where no password belongs.
                 _ => (Endpoint::parse(text)?.to_string(), text.clone()),
             };
-            Ok(ConfigRoute {
-                name,
-                sink,
-                filter: Default::default(),
-                metadata: !self.bare,
-                layers: Vec::new(),
-            })
+            Ok(ConfigRoute { metadata: !self.bare, ..ConfigRoute::new(name, sink) })
         });
         routes.collect()
     }
 }
 
 fn planned(route: ConfigRoute) -> Route {
-    let wants = |filter: Filter, (name, value): (&String, &String)| filter.with(name, value);
-    let filter = route.filter.iter().fold(Filter::new(), wants);
+    let (name, options) = (route.name.clone(), route.sink_options());
     let made_of = format!("{} {:?}", route.sink, route.layers);
-    let mut options = SinkOptions::default().filter(filter);
-    if !route.metadata {
-        options = options.bare();
-    }
-    let name = route.name.clone();
     let open = move || {
         let route = route.clone();
         async move { route.open(&haul::registry()).await }

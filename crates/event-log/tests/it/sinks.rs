@@ -286,10 +286,35 @@ async fn a_name_is_taken_once_and_a_detached_sink_is_absent_until_forgotten() {
     assert_eq!(error.kind(), ErrorKind::Config);
     assert_eq!(log.forget("x").await.unwrap_err().kind(), ErrorKind::Config);
     log.detach("x", SOON).await.unwrap();
-    assert_eq!(log.status().absent[0].name, "x");
+    append(&log, &["1", "2"]).await;
+    let absent = log.status().absent.remove(0);
+    assert_eq!((absent.name.as_str(), absent.position, absent.events), ("x", 1, 2));
+    let listed = LogView::open(dir.path()).unwrap().routes().unwrap().remove(0);
+    assert_eq!((listed.name.as_str(), listed.position, listed.events), ("x", 1, 2));
+    assert!(listed.bytes > 0);
     log.forget("x").await.unwrap();
     assert!(log.status().absent.is_empty());
+    assert!(LogView::open(dir.path()).unwrap().routes().unwrap().is_empty());
     assert_eq!(log.forget("x").await.unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn options_that_would_deliver_nothing_or_never_wait_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(&dir).await;
+    let backoff = |base, factor, cap| quick().backoff(Backoff { base, factor, cap });
+    for options in [
+        quick().batch(0),
+        quick().batch_bytes(0),
+        quick().ahead(0),
+        backoff(SOON, 0.5, SOON),
+        backoff(SOON, f64::NAN, SOON),
+        backoff(Duration::ZERO, 1.0, SOON),
+        backoff(SOON, 1.0, Duration::ZERO),
+    ] {
+        let error = log.attach("x", Told::new().sink(), options).await.unwrap_err();
+        assert!(error.kind() == ErrorKind::Config && error.to_string().contains("sink x"), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -11,12 +11,7 @@ use super::explain::{Source, Unknown};
 use super::tree::deserialize;
 
 /// The sections whose keys variables override.
-pub(super) const SECTIONS: &[&str] = &[
-    "serve",
-    #[cfg(feature = "event-log")]
-    "events",
-    "log",
-];
+pub(super) const SECTIONS: &[&str] = &["serve", "events", "log"];
 
 /// The event log's own word for its folder, which is `data` in `[serve]` here; its crate reads it.
 const FOLDER: &str = "HAUL_EVENTS_DIR";

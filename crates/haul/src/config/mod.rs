@@ -12,6 +12,7 @@
 //! name = "alerts"
 //! filter = { level = "error" }
 //! sink = "ws://collector:8080/in?token=${COLLECTOR_TOKEN}"
+//! backoff = { base = "200ms", cap = "1m" }
 //! layers = [
 //!     { type = "retry", attempts = 5, base = "100ms" },
 //!     { type = "timeout", after = "5s" },
@@ -52,7 +53,7 @@ use std::str::FromStr;
 use haul_core::{Error, ErrorKind, Result};
 
 pub use environment::Environment;
-pub use model::{Config, Layer, Log, LogFormat, Route, Serve};
+pub use model::{Backoff, Config, Layer, Log, LogFormat, Route, Serve};
 
 /// Which overrides of `haul.toml` apply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

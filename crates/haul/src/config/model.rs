@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use haul_event_log::{Order, SinkOptions};
 use serde::Deserialize;
 
 use super::value;
@@ -18,7 +19,6 @@ pub struct Config {
     #[serde(rename = "route")]
     pub routes: Vec<Route>,
     /// `[events]`: how the gateway keeps its event log.
-    #[cfg(feature = "event-log")]
     pub events: haul_event_log::Options,
     /// `[log]`: what the program says about itself.
     pub log: Log,
@@ -33,11 +33,19 @@ pub struct Serve {
     pub listen: Vec<String>,
     /// Folder of the event log. Default `haul-data`.
     pub data: PathBuf,
-    /// Connections at once on each listener; one more is refused. Default: the listener's own.
+    /// Connections at once on each listener, at least 1; one more is refused. Default: the listener's own.
+    #[serde(deserialize_with = "value::some_count::<_, MANY>")]
     pub max_connections: Option<usize>,
     /// Largest payload taken in, in bytes: `65536` or `"64KiB"`. Default: the listener's own.
-    #[serde(deserialize_with = "value::some_bytes")]
+    #[serde(deserialize_with = "value::some_bytes::<_, { u32::MAX as usize }>")]
     pub max_packet: Option<usize>,
+    /// Packets of one connection that may wait for the disk or for their receipts, 1 to 65536; then reading it waits.
+    /// Default 1024.
+    #[serde(deserialize_with = "value::count::<_, 65_536>")]
+    pub window: usize,
+    /// Bytes of all connections that may wait for the disk: `"64MiB"`, which is the default; then reading waits.
+    #[serde(deserialize_with = "value::bytes::<_, { u32::MAX as usize }>")]
+    pub in_flight: usize,
     /// How long a shutdown lets connections and routes finish. Default 10 s.
     #[serde(deserialize_with = "value::duration")]
     pub drain: Duration,
@@ -50,6 +58,8 @@ impl Default for Serve {
             data: "haul-data".into(),
             max_connections: None,
             max_packet: None,
+            window: 1024,
+            in_flight: 64 << 20,
             drain: Duration::from_secs(10),
         }
     }
@@ -70,13 +80,73 @@ pub struct Route {
     /// Default yes.
     #[serde(default = "yes")]
     pub metadata: bool,
+    /// Most events in one delivery, 1 to 65536. Default 256.
+    #[serde(default, deserialize_with = "value::some_count::<_, 65_536>")]
+    pub batch: Option<usize>,
+    /// A delivery is full when its payloads have this many bytes. Default `"1MiB"`.
+    #[serde(default, deserialize_with = "value::some_bytes::<_, { u32::MAX as usize }>")]
+    pub batch_bytes: Option<usize>,
+    /// How many events of a session one delivery may hold. `strict`, the default: one, so that order holds whatever the
+    /// receiver does. `batch`: as many as there are, which is faster where most events are of one session.
+    #[serde(default)]
+    pub order: Order,
+    /// How far behind an event that the receiver fails those of other sessions go on, in events, 1 to 1000000; after a
+    /// crash so many are delivered again at most. Default 4096.
+    #[serde(default, deserialize_with = "value::some_count::<_, MANY>")]
+    pub ahead: Option<usize>,
+    /// Waits between tries of what the receiver failed. There is no last try.
+    #[serde(default)]
+    pub backoff: Backoff,
     /// What stands around the sink, outermost first.
     #[serde(default)]
     pub layers: Vec<Layer>,
 }
 
+impl Route {
+    /// A route to the sink at `sink`, as it is where the file says no more.
+    pub fn new(name: impl Into<String>, sink: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            filter: BTreeMap::new(),
+            sink: sink.into(),
+            metadata: true,
+            batch: None,
+            batch_bytes: None,
+            order: Order::default(),
+            ahead: None,
+            backoff: Backoff::default(),
+            layers: Vec::new(),
+        }
+    }
+}
+
 fn yes() -> bool {
     true
+}
+
+/// The bound of what needs none but against mistakes.
+const MANY: usize = 1_000_000;
+
+/// A route's `backoff`: each wait is drawn between nothing and the longest.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Backoff {
+    /// The longest wait before the second try. Default `"100ms"`.
+    #[serde(deserialize_with = "value::some_time")]
+    pub base: Duration,
+    /// What the longest wait is multiplied with each time; at least 1. Default 2.
+    #[serde(deserialize_with = "value::factor")]
+    pub factor: f64,
+    /// The longest wait of all; a receiver may ask for a longer one. Default `"30s"`.
+    #[serde(deserialize_with = "value::some_time")]
+    pub cap: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        let haul_core::Backoff { base, factor, cap } = SinkOptions::default().backoff;
+        Self { base, factor, cap }
+    }
 }
 
 /// A table of a route's `layers`: `type` says which, the other keys are its options.

@@ -1,10 +1,11 @@
 //! From a route to the sink and layers that it names.
 
 use haul_core::{AnySink, Batch, Endpoint, Error, Registry, Result, Shared};
+use haul_event_log::{Filter, SinkOptions};
 #[cfg(any(feature = "retry", feature = "timeout", feature = "trace"))]
 use tower_layer::Layer as _;
 
-use super::{Layer, Route};
+use super::{Backoff, Layer, Route};
 
 impl Route {
     /// Opens the route's sink with its layers around it, the first outermost.
@@ -19,6 +20,29 @@ impl Route {
             service = layer.around(service).map_err(failed)?;
         }
         Ok(AnySink::layered(service, sink))
+    }
+
+    /// How the event log is to deliver to it.
+    pub fn sink_options(&self) -> SinkOptions {
+        let wants = |filter: Filter, (name, value): (&String, &String)| filter.with(name, value);
+        let Backoff { base, factor, cap } = self.backoff;
+        let mut options = SinkOptions::default()
+            .filter(self.filter.iter().fold(Filter::new(), wants))
+            .backoff(haul_core::Backoff { base, factor, cap })
+            .order(self.order);
+        if let Some(batch) = self.batch {
+            options = options.batch(batch);
+        }
+        if let Some(bytes) = self.batch_bytes {
+            options = options.batch_bytes(bytes);
+        }
+        if let Some(ahead) = self.ahead {
+            options = options.ahead(ahead);
+        }
+        match self.metadata {
+            true => options,
+            false => options.bare(),
+        }
     }
 }
 

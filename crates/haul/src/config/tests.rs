@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use haul_event_log::{Filter, Order, SinkOptions};
+
 use super::*;
 
 fn read(text: &str, profile: Profile, variables: &[(&str, &str)]) -> Result<Config> {
@@ -49,7 +51,6 @@ fn what_the_file_says_is_what_is_read_and_the_rest_is_default() {
     assert_eq!(read("", Profile::Dev, &[]).unwrap(), Config::default());
 }
 
-#[cfg(feature = "event-log")]
 #[test]
 fn the_event_log_is_kept_as_the_file_and_the_environment_say() {
     let text = "[events]\nretain = \"1GiB\"\nsegment = 4096\nretain_age = \"7d\"\n";
@@ -60,6 +61,25 @@ fn the_event_log_is_kept_as_the_file_and_the_environment_say() {
     assert_eq!((events.retain_age, events.retain_unsent), (Some(Duration::from_secs(7 * 86_400)), true));
     assert!(refused("[events]\nretian = 1\n", &[]).contains("did you mean retain"));
     assert!(refused("", &[("HAUL_EVENTS_SEGMNT", "1")]).contains("segment"));
+}
+
+#[test]
+fn a_route_says_how_it_is_delivered_to_and_the_event_log_is_told() {
+    let file = "[[route]]\nname = 'a'\nsink = 'null:'\nfilter = { x = '1' }\nmetadata = false\nbatch = 7\n\
+        batch_bytes = '2KiB'\norder = 'batch'\nahead = 9\nbackoff = { base = '1s', factor = 3, cap = '1m' }\n";
+    let told = read(file, Profile::Dev, &[]).unwrap().routes[0].sink_options();
+    let (base, cap) = (Duration::from_secs(1), Duration::from_secs(60));
+    let expected = SinkOptions::default()
+        .filter(Filter::new().with("x", "1"))
+        .bare()
+        .batch(7)
+        .batch_bytes(2048)
+        .order(Order::Batch)
+        .ahead(9)
+        .backoff(haul_core::Backoff { base, factor: 3.0, cap });
+    assert_eq!(told, expected);
+    let plain = read("[[route]]\nname = 'a'\nsink = 'null:'", Profile::Dev, &[]).unwrap();
+    assert_eq!(plain.routes[0].sink_options(), SinkOptions::default());
 }
 
 #[test]
@@ -117,7 +137,27 @@ fn an_unknown_key_is_named_with_its_line_and_the_nearest_known_one() {
 
 #[test]
 fn a_value_of_the_wrong_kind_is_named_with_its_line() {
+    let route = |line: &str| format!("[[route]]\nname = 'a'\nsink = 'null:'\n{line}");
+    for (line, why) in [
+        ("batch = 0", "\"0\" does not fit: it must be between 1 and 65536"),
+        ("batch = 65537", "between 1 and 65536"),
+        ("batch = 'many'", "it must be a whole number"),
+        ("batch_bytes = 0", "between 1 and"),
+        ("ahead = 1000001", "between 1 and 1000000"),
+        ("order = 'strikt'", "did you mean strict?"),
+        ("backoff = { factor = 0.5 }", "0.5 does not fit: it must be at least 1"),
+        ("backoff = { base = '0s' }", "longer than nothing"),
+        ("backoff = { kap = '1s' }", "did you mean cap?"),
+        ("bach = 1", "did you mean batch?"),
+    ] {
+        let error = refused(&route(line), &[]);
+        assert!(error.contains("line 4") && error.contains(why), "{line}\n{error}");
+    }
     for (file, line, why) in [
+        ("[serve]\nwindow = 0", "line 2", "between 1 and 65536"),
+        ("[serve]\nin_flight = '5GiB'", "line 2", "between 1 and 4294967295"),
+        ("[serve]\nmax_connections = 0", "line 2", "between 1 and"),
+        ("[serve]\nmax_packet = 0", "line 2", "between 1 and"),
         ("[serve]\n\ndrain = 'soon'", "line 3", "a duration looks like"),
         ("[serve]\nlisten = 'ws://a'", "line 2", "expected a sequence"),
         ("[serve]\nmax_packet = -1", "line 2", "a size looks like"),
@@ -136,6 +176,8 @@ fn variables_override_keys_whatever_the_key_holds() {
         ("HAUL_SERVE_DATA", "/srv/7"),
         ("HAUL_SERVE_MAX_CONNECTIONS", "100"),
         ("HAUL_SERVE_MAX_PACKET", "1MiB"),
+        ("HAUL_SERVE_WINDOW", "5"),
+        ("HAUL_SERVE_IN_FLIGHT", "1KiB"),
         ("HAUL_LOG_FILTER", "7"),
         ("HAUL_SERVICE_HOST", "10.0.0.1"),
         ("HAUL_PORT", "tcp://10.0.0.1:80"),
@@ -145,6 +187,7 @@ fn variables_override_keys_whatever_the_key_holds() {
     assert_eq!(config.serve.data.as_os_str(), "/srv/7");
     assert_eq!(config.serve.max_connections, Some(100));
     assert_eq!(config.serve.max_packet, Some(1 << 20));
+    assert_eq!((config.serve.window, config.serve.in_flight), (5, 1024));
     assert_eq!(config.log.filter, "7");
     let toml = [("HAUL_SERVE_LISTEN", r#"["ws://a:1/?x=1,2"]"#)];
     assert_eq!(read("", Profile::Dev, &toml).unwrap().serve.listen, ["ws://a:1/?x=1,2"]);
