@@ -11,7 +11,8 @@ use haul_core::{
 };
 
 use crate::alive::{Alive, Due};
-use crate::shared::{Core, Phase, Shared};
+use crate::life::{Core, Phase};
+use crate::shared::Shared;
 
 pub(crate) struct Reader {
     shared: Arc<Shared>,
@@ -197,8 +198,8 @@ impl Writer {
         loop {
             match &core.phase {
                 Phase::Over(Some(why)) => return Poll::Ready(Err(why.clone())),
-                Phase::Over(None) => return Poll::Ready(refuse(out)),
-                Phase::Down(_) if core.only_closes(out) => {
+                Phase::Over(None) => return Poll::Ready(core.refuse(out)),
+                Phase::Down(_) if core.only_closes() => {
                     core.phase = Phase::Over(None);
                     shared.call_reader();
                 }
@@ -212,16 +213,6 @@ impl Writer {
             }
         }
     }
-}
-
-/// The connection is closed: what belongs to its close is said, packets are not.
-fn refuse(out: &mut SendBuf) -> Result<()> {
-    while let Some(frame) = out.pop() {
-        if matches!(frame, Frame::Packet { .. }) {
-            return Err(Error::new(ErrorKind::Closed, "the connection is closed"));
-        }
-    }
-    Ok(())
 }
 
 impl WriteHalf for Writer {

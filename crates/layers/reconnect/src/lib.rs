@@ -14,7 +14,10 @@
 
 mod alive;
 mod course;
+mod feed;
 mod halves;
+mod intake;
+mod life;
 mod options;
 mod shared;
 mod unanswered;
@@ -31,6 +34,7 @@ use tower_layer::Layer;
 use alive::Alive;
 use course::Course;
 use halves::{Reader, Streams, Writer};
+use intake::Intake;
 pub use options::ReconnectOptions;
 use shared::Shared;
 
@@ -137,12 +141,17 @@ fn compose(course: Course, info: Info, mut limits: Limits, multiplexes: bool, fi
     let state = course.state.clone();
     let after_clean_close = course.options.after_clean_close;
     let alive = Alive::take_from(&mut limits);
-    let shared = Arc::new(Shared::new(Arc::new(course), info.clone(), limits.max_unanswered));
+    let intake = Intake::new(&info);
+    let shared = Shared::new(Arc::new(course), info.clone(), limits.max_unanswered, intake.clone());
+    let shared = Arc::new(shared);
     if let Some(link) = first {
         shared.lock().begin(link);
     }
     let reader = Reader::new(shared.clone(), alive, after_clean_close);
-    let link = Link::new(info, reader, Writer::new(shared.clone())).with_limits(limits).with_state(state);
+    let link = Link::new(info, reader, Writer::new(shared.clone()))
+        .with_encoder(intake)
+        .with_limits(limits)
+        .with_state(state);
     match multiplexes {
         true => link.with_multiplex(Arc::new(Streams(shared))),
         false => link,

@@ -14,13 +14,14 @@ pub(crate) struct Unanswered {
 }
 
 impl Unanswered {
-    /// Keeps `frame`, and lets the oldest go while the bounds are exceeded: `evicted` is told their ids.
+    /// Keeps `frame`, and lets the oldest go while the bounds are exceeded: `evicted` is told their ids, and whether
+    /// somebody waits for the receipt.
     pub(crate) fn keep(
         &mut self,
         frame: Frame,
         max_weight: usize,
         max_count: usize,
-        mut evicted: impl FnMut(PacketId),
+        mut evicted: impl FnMut(PacketId, bool),
     ) {
         let Frame::Packet { packet, .. } = &frame else { return };
         let Some(id) = packet.id() else { return };
@@ -35,7 +36,7 @@ impl Unanswered {
             };
             self.weight -= frame.weight();
             self.places.remove(&id);
-            evicted(id);
+            evicted(id, matches!(frame, Frame::Packet { receipt: true, .. }));
         }
     }
 
@@ -46,6 +47,10 @@ impl Unanswered {
         };
         self.weight -= frame.weight();
         true
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.frames.is_empty()
     }
 
     /// Takes all out, oldest first.
@@ -73,7 +78,7 @@ mod tests {
     fn the_oldest_go_when_the_bound_is_exceeded_and_the_rest_keeps_its_order() {
         let (mut unanswered, mut evicted) = (Unanswered::default(), Vec::new());
         for id in 1..=5 {
-            unanswered.keep(frame(id), 3500, 10, |id| evicted.push(id.as_bytes()[0]));
+            unanswered.keep(frame(id), 3500, 10, |id, _| evicted.push(id.as_bytes()[0]));
         }
         assert_eq!(evicted, [1, 2]);
         assert!(unanswered.remove(PacketId::from_bytes([4; 16])));

@@ -1,25 +1,33 @@
-//! One link that stands: what was encoded for it, and how much of that it has taken.
+//! One link that stands: what it was given, and how much of that it has taken.
 
 use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use haul_core::wire::{Frame, SendBuf};
-use haul_core::{CloseReason, Encoder, Link, Multiplex, PacketId, ReadHalf, Result, WriteHalf};
+use haul_core::wire::{Frame, Framing, SendBuf};
+use haul_core::{CloseReason, Info, Link, Multiplex, PacketId, ReadHalf, Result, WriteHalf};
 use tokio::time::Instant;
+
+use crate::intake::{Intake, Taken};
 
 /// Encoded and not yet taken by the link: at this weight nothing more is encoded.
 const ROOM: usize = 64 << 10;
 
 pub(crate) struct Up {
     half: Box<dyn WriteHalf>,
-    encoder: Option<Box<dyn Encoder>>,
+    /// It takes bytes, not frames.
+    bytes: bool,
+    /// A frame cut short is none to the peer: it cannot take the first half of a line for a line.
+    whole: bool,
+    /// What was encoded for this link alone.
     buf: SendBuf,
+    /// Bytes in the buffer of the connection that are in `queue` and not yet written.
+    lent: usize,
     /// What is not yet flushed, in order.
     queue: VecDeque<Entry>,
-    /// Bytes encoded on this link, or frames where it takes frames.
-    taken: u64,
+    /// Bytes given to this link, or frames where it takes frames.
+    given: u64,
     dirty: bool,
     finished: bool,
     /// Packets flushed whose arrival no receipt will prove.
@@ -31,29 +39,37 @@ pub(crate) struct Up {
 
 struct Entry {
     frame: Frame,
-    /// Where it begins among what was `taken`.
+    /// Where it begins and ends among what was `given`.
     start: u64,
+    end: u64,
+    /// The peer is to answer it.
+    receipt: bool,
     answered: bool,
 }
 
 /// What a cut leaves.
 pub(crate) struct Remains {
-    /// Frames to send again, in order: the link took nothing of them, or the peer knows them by their id.
+    /// Frames to send again, in order: the peer has nothing of them, or knows them by their id.
     pub(crate) kept: Vec<Frame>,
     /// Packets that the link took, which the peer may or may not have.
     pub(crate) unproved: u64,
     /// A packet was not flushed.
     pub(crate) unflushed: bool,
+    /// Bytes at the front of the connection's buffer that belong to what is kept.
+    pub(crate) lent: usize,
 }
 
 impl Up {
-    pub(crate) fn new(link: Link) -> (Self, Box<dyn ReadHalf>) {
+    /// The link with this number; from now on its encoder is that of `intake`.
+    pub(crate) fn new(mut link: Link, epoch: u64, intake: &Intake) -> (Self, Box<dyn ReadHalf>) {
         let up = Self {
             half: link.write,
-            encoder: link.encoder,
+            bytes: link.encoder.is_some(),
+            whole: is_whole(&link.info),
             buf: SendBuf::default(),
+            lent: 0,
             queue: VecDeque::new(),
-            taken: 0,
+            given: 0,
             dirty: false,
             finished: false,
             unproved: 0,
@@ -61,6 +77,7 @@ impl Up {
             multiplex: link.multiplex,
             _guard: link.guard,
         };
+        intake.install(epoch, link.encoder.take(), link.info.receipts);
         (up, link.read)
     }
 
@@ -68,34 +85,61 @@ impl Up {
         self.buf.weight() < ROOM
     }
 
+    /// Bytes of the connection's buffer that were taken over and are not written yet: nothing else may come before.
+    pub(crate) fn lent(&self) -> usize {
+        self.lent
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.finished
+    }
+
     fn untaken(&self) -> u64 {
-        match self.encoder {
-            Some(_) => self.buf.bytes.len() as u64,
-            None => self.buf.frames.len() as u64,
+        match self.bytes {
+            true => (self.buf.bytes.len() + self.lent) as u64,
+            false => self.buf.frames.len() as u64,
         }
     }
 
-    /// Takes `frame` for the link. Errors: the encoder's; nothing was taken then.
-    pub(crate) fn push(&mut self, frame: Frame) -> Result<()> {
+    /// Encodes `frame` for the link. Errors: the encoder's; nothing was taken then.
+    pub(crate) fn push(&mut self, frame: Frame, intake: &Intake) -> Result<()> {
         if self.finished {
             // Only answers can come after the end of this direction; nobody can be told them any more.
             return Ok(());
         }
-        let (copy, start, before) = (frame.clone(), self.taken, self.untaken());
-        self.buf.push(frame, self.encoder.as_deref_mut())?;
-        self.taken += self.untaken() - before;
-        self.dirty = true;
-        self.queue.push_back(Entry { frame: copy, start, answered: false });
+        let before = self.untaken();
+        let receipt = intake.encode_into(frame.clone(), &mut self.buf)?;
+        self.queue(frame, self.untaken() - before, receipt);
         Ok(())
     }
 
-    /// Hands all to the link.
+    /// Takes over what was encoded for this link already: its bytes are in the connection's buffer.
+    pub(crate) fn borrow_bytes(&mut self, taken: Taken) {
+        self.lent += taken.len;
+        self.queue(taken.frame, taken.len as u64, taken.receipt);
+    }
+
+    fn queue(&mut self, frame: Frame, len: u64, receipt: bool) {
+        let start = self.given;
+        self.given += len;
+        self.dirty = true;
+        self.queue.push_back(Entry { frame, start, end: self.given, receipt, answered: false });
+    }
+
+    /// Hands over all that was encoded for this link alone.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         if !self.buf.is_empty() {
             ready!(self.half.poll_write(cx, &mut self.buf))?;
         }
         self.buf.reset();
         Poll::Ready(Ok(()))
+    }
+
+    /// Hands over the connection's buffer, all of which was borrowed.
+    pub(crate) fn poll_write_lent(&mut self, cx: &mut Context<'_>, out: &mut SendBuf) -> Poll<Result<()>> {
+        let written = self.half.poll_write(cx, out);
+        self.lent = out.bytes.len();
+        written
     }
 
     /// Flushes what was handed over; `flushed` is told of each packet that waits for a receipt.
@@ -112,8 +156,8 @@ impl Up {
         self.dirty = false;
         for entry in self.queue.drain(..) {
             match entry.frame {
-                Frame::Packet { receipt: true, .. } if !entry.answered => flushed(entry.frame),
-                Frame::Packet { receipt: false, .. } => self.unproved += 1,
+                Frame::Packet { .. } if entry.receipt && !entry.answered => flushed(entry.frame),
+                Frame::Packet { .. } if !entry.receipt => self.unproved += 1,
                 _ => {}
             }
         }
@@ -131,12 +175,17 @@ impl Up {
     /// The receipt of a packet came before its flush.
     pub(crate) fn answered(&mut self, id: PacketId) {
         let is_it = |entry: &&mut Entry| match &entry.frame {
-            Frame::Packet { packet, receipt: true } => packet.id() == Some(id),
+            Frame::Packet { packet, .. } => entry.receipt && packet.id() == Some(id),
             _ => false,
         };
         if let Some(entry) = self.queue.iter_mut().find(is_it) {
             entry.answered = true;
         }
+    }
+
+    /// The receipts of so many packets are not waited for any more.
+    pub(crate) fn count_unproved(&mut self, packets: u64) {
+        self.unproved += packets;
     }
 
     pub(crate) fn abort(&mut self, reason: &CloseReason) {
@@ -145,23 +194,29 @@ impl Up {
 
     /// The link was cut.
     pub(crate) fn remains(self) -> Remains {
-        let written = self.taken - self.untaken();
+        let written = self.given - self.untaken();
         let mut remains = Remains {
             kept: Vec::new(),
             unproved: self.unproved,
             unflushed: (self.queue.iter()).any(|entry| matches!(entry.frame, Frame::Packet { .. })),
+            lent: self.lent,
         };
         for entry in self.queue.into_iter().filter(|entry| !entry.answered) {
-            let touched = entry.start < written;
+            let there = entry.end <= written || (entry.start < written && !self.whole);
             match &entry.frame {
                 // Pings ask this link only, and the end of the direction is said again at the end.
                 Frame::Ping(_) | Frame::Pong(_) | Frame::Finish => {}
-                Frame::Packet { packet, .. } if touched && packet.id().is_none() => remains.unproved += 1,
+                Frame::Packet { packet, .. } if there && packet.id().is_none() => remains.unproved += 1,
                 _ => remains.kept.push(entry.frame),
             }
         }
         remains
     }
+}
+
+/// Whether the peer can tell the first part of a packet from a packet.
+fn is_whole(info: &Info) -> bool {
+    !matches!(info.framing.parse(), Ok(Framing::Lines | Framing::Raw))
 }
 
 #[cfg(test)]
@@ -201,33 +256,60 @@ mod tests {
         }
     }
 
-    /// What remains of `aaa`, `bbb` with an id and `ccc`, of 4 bytes each, when the link took so many bytes.
-    fn remains(taken: usize) -> (Vec<String>, u64, bool) {
-        let link = Link::new(Info::new("pipe", "lines"), Silent, Takes(taken));
-        let (mut up, _) = Up::new(link.with_encoder(StreamEncoder::new(Framing::Lines)));
-        let packets = ["aaa", "bbb", "ccc"].map(Packet::text);
+    /// What remains of `aaa`, `bbb` with an id and `ccc`, of 8 bytes each, when the link took so many bytes: encoded
+    /// by `send`, or again for this link.
+    fn remains(framing: Framing, taken: usize, again: bool) -> (Vec<String>, u64, bool) {
+        let info = Info::new("pipe", framing.as_str());
+        let mut intake = Intake::new(&info);
+        let link = Link::new(info, Silent, Takes(taken)).with_encoder(StreamEncoder::new(framing));
+        let (mut up, _) = Up::new(link, 1, &intake);
+        let mut out = SendBuf::default();
+        let payload = |text: &str| text.repeat(if framing == Framing::Lines { 7 } else { 4 });
+        let packets = ["a", "b", "c"].map(|text| Packet::text(payload(text)));
         for (at, packet) in packets.into_iter().enumerate() {
-            let packet = if at == 1 { packet.identified() } else { packet };
-            up.push(Frame::packet(packet)).unwrap();
+            let frame = Frame::packet(if at == 1 { packet.identified() } else { packet });
+            match again {
+                true => up.push(frame, &intake).unwrap(),
+                false => out.push(frame, Some(&mut intake)).unwrap(),
+            }
         }
-        let flushed = up.poll_flush(&mut Context::from_waker(Waker::noop()), |_| ());
-        assert_eq!(flushed.is_ready(), taken >= 12);
+        let mut cx = Context::from_waker(Waker::noop());
+        if !again {
+            while let Some(taken) = intake.take_encoded_for(1, out.bytes.len() - up.lent()) {
+                up.borrow_bytes(taken);
+            }
+            let _ = up.poll_write_lent(&mut cx, &mut out);
+            assert_eq!(up.lent(), 24 - taken);
+        }
+        let flushed = up.lent() == 0 && up.poll_flush(&mut cx, |_| ()).is_ready();
+        assert_eq!(flushed, taken == 24);
         let remains = up.remains();
         let texts = remains.kept.iter().map(|frame| match frame {
-            Frame::Packet { packet, .. } => packet.as_text().unwrap().to_owned(),
+            Frame::Packet { packet, .. } => packet.as_text().unwrap()[..1].to_owned(),
             other => panic!("{other:?}"),
         });
         (texts.collect(), remains.unproved, remains.unflushed)
     }
 
     #[test]
-    fn what_the_link_took_a_byte_of_is_kept_only_with_an_id() {
-        let kept = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-        assert_eq!(remains(0), (kept(&["aaa", "bbb", "ccc"]), 0, true));
-        assert_eq!(remains(1), (kept(&["bbb", "ccc"]), 1, true));
-        assert_eq!(remains(4), (kept(&["bbb", "ccc"]), 1, true));
-        assert_eq!(remains(8), (kept(&["bbb", "ccc"]), 1, true));
-        assert_eq!(remains(9), (kept(&["bbb"]), 2, true));
-        assert_eq!(remains(12), (kept(&[]), 3, false));
+    fn what_the_peer_cannot_have_whole_is_kept_and_what_it_may_have_only_with_an_id() {
+        for again in [false, true] {
+            let check = |framing, taken, kept: &[&str], unproved| {
+                let expected = (kept.iter().map(|text| (*text).to_owned()).collect(), unproved, taken < 24);
+                assert_eq!(remains(framing, taken, again), expected, "{framing} {taken} {again}");
+            };
+            check(Framing::Length, 0, &["a", "b", "c"], 0);
+            check(Framing::Length, 7, &["a", "b", "c"], 0);
+            check(Framing::Length, 8, &["b", "c"], 1);
+            check(Framing::Length, 16, &["b", "c"], 1);
+            check(Framing::Length, 23, &["b", "c"], 1);
+            check(Framing::Length, 24, &[], 3);
+            // Half a line is a line to a peer whose stream ends.
+            check(Framing::Lines, 0, &["a", "b", "c"], 0);
+            check(Framing::Lines, 1, &["b", "c"], 1);
+            check(Framing::Lines, 8, &["b", "c"], 1);
+            check(Framing::Lines, 17, &["b"], 2);
+            check(Framing::Lines, 24, &[], 3);
+        }
     }
 }

@@ -8,8 +8,7 @@ use tower_layer::Layer;
 
 /// Gives up soon: the other end of a pair is not listened on again.
 fn reconnect() -> Reconnect {
-    let options =
-        ReconnectOptions { attempts: Some(2), base: Duration::ZERO, ..ReconnectOptions::default() };
+    let options = ReconnectOptions { attempts: Some(2), base: Duration::ZERO, ..ReconnectOptions::default() };
     let layer = ReconnectLayer::new(options).expect("the options are in their ranges");
     layer.layer(haul_mem::Dialer::default())
 }

@@ -48,7 +48,7 @@ fn plans(random: &mut Random, sizes: Sizes) -> Vec<Plan> {
     (0..sizes.links).map(|_| plan(random)).collect()
 }
 
-fn packet(number: u64, random: &mut Random, sizes: Sizes) -> Packet {
+fn numbered(number: u64, random: &mut Random, sizes: Sizes) -> Packet {
     let mut payload = number.to_be_bytes().to_vec();
     payload.resize(8 + random.below(sizes.packet) as usize, 0);
     match random.below(3) {
@@ -112,6 +112,8 @@ struct Outcome {
     gaps: u64,
     lost: u64,
     got: Vec<u64>,
+    /// Sent with an id.
+    ids: Vec<u64>,
 }
 
 async fn run(seed: u64, sizes: Sizes) -> Outcome {
@@ -130,14 +132,16 @@ async fn run(seed: u64, sizes: Sizes) -> Outcome {
     let links = Arc::default();
     let serving = tokio::spawn(serve(net, Arc::clone(&links), Random(!seed), sizes.pause));
     let receiving = tokio::spawn(receive(receiver));
-    let mut deliveries = Vec::new();
+    let (mut deliveries, mut ids) = (Vec::new(), Vec::new());
     for n in 0..PACKETS {
-        soon("room", sender.send(packet(n, &mut random, sizes))).await.unwrap();
+        let packet = numbered(n, &mut random, sizes);
+        ids.extend(packet.id().map(|_| n));
+        soon("room", sender.send(packet)).await.unwrap();
         if random.below(10) == 0 {
             sleep(Duration::from_millis(random.below(sizes.pause))).await;
         }
         if random.below(10) == 0 {
-            let (sender, packet) = (sender.clone(), packet(DELIVERED + n, &mut random, sizes));
+            let (sender, packet) = (sender.clone(), numbered(DELIVERED + n, &mut random, sizes));
             deliveries.push(tokio::spawn(async move { sender.deliver(packet).await }));
         }
     }
@@ -149,7 +153,7 @@ async fn run(seed: u64, sizes: Sizes) -> Outcome {
     // A receipt over a link that is not cut comes after all gaps.
     let mut done = false;
     for n in PACKETS.. {
-        let packet = packet(DELIVERED + n, &mut random, sizes);
+        let packet = numbered(DELIVERED + n, &mut random, sizes);
         soon("a receipt", sender.deliver(packet)).await.unwrap();
         if std::mem::replace(&mut done, plans.lock().unwrap().is_empty()) {
             break;
@@ -159,14 +163,14 @@ async fn run(seed: u64, sizes: Sizes) -> Outcome {
     let (gaps, lost, got) = soon("the end", receiving).await.unwrap();
     soon("the server", serving).await.unwrap();
     let links = links.lock().unwrap().clone();
-    Outcome { links, gaps, lost, got }
+    Outcome { links, gaps, lost, got, ids }
 }
 
 /// Runs the seeds and answers how many gaps there were, and how many packets went missing.
 async fn check(seeds: std::ops::Range<u64>, sizes: Sizes) -> (u64, u64) {
     let (mut all_gaps, mut all_missing) = (0, 0);
     for seed in seeds {
-        let Outcome { links, gaps, lost, got } = run(seed, sizes).await;
+        let Outcome { links, gaps, lost, got, ids } = run(seed, sizes).await;
         let sent = |link: &Link| link.iter().filter(|(n, _)| *n < DELIVERED).copied().collect::<Vec<_>>();
         let links: Vec<_> = links.iter().map(sent).collect();
         for link in &links {
@@ -178,6 +182,9 @@ async fn check(seeds: std::ops::Range<u64>, sizes: Sizes) -> (u64, u64) {
             "seed {seed}: doubled or out of order: {without_id:?}"
         );
         let there: HashSet<_> = links.iter().flatten().map(|(n, _)| *n).collect();
+        for (n, arrived) in ids.iter().map(|n| (n, there.contains(n))) {
+            assert!(arrived, "seed {seed}: packet {n} has an id and never arrived");
+        }
         let missing = PACKETS - there.len() as u64;
         assert!(missing <= lost, "seed {seed}: {missing} missing, {lost} told");
         assert!(got.is_sorted_by(|a, b| a < b), "seed {seed}: received {got:?}");
