@@ -19,7 +19,7 @@ impl PacketId {
     }
 
     /// The id with these bytes, of any origin.
-    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 

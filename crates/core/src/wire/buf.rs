@@ -133,11 +133,18 @@ pub struct SendBuf {
 }
 
 impl SendBuf {
-    /// Takes `frame`. Errors: the encoder's; nothing was taken then.
+    /// Takes `frame`. What the encoder writes nothing for needs no room and is not counted. Errors: the encoder's;
+    /// nothing was taken then.
     #[inline]
     pub fn push(&mut self, frame: Frame, encoder: Option<&mut (dyn Encoder + 'static)>) -> Result<()> {
         match encoder {
-            Some(encoder) => encoder.encode(frame, &mut self.bytes)?,
+            Some(encoder) => {
+                let before = self.bytes.len();
+                encoder.encode(frame, &mut self.bytes)?;
+                if self.bytes.len() == before {
+                    return Ok(());
+                }
+            }
             None => {
                 self.frames_weight += frame.weight();
                 self.frames.push_back(frame);

@@ -3,7 +3,7 @@
 use bytes::{Buf, Bytes};
 
 use super::control::{self, Control};
-use super::{Frame, MAX_HEAD, WriteBuf};
+use super::{Frame, MAX_HEAD, NOTE, WriteBuf};
 use crate::{Error, ErrorKind, Kind, Metadata, Packet, PacketId, Result};
 
 const TEXT: u8 = 0x01;
@@ -60,6 +60,10 @@ pub fn encode_prefixed(frame: Frame, out: &mut WriteBuf) -> Result<()> {
 pub fn encode_head(frame: Frame, out: &mut Vec<u8>) -> Result<Bytes> {
     match frame {
         Frame::Packet { packet, receipt } => encode_packet_head(packet, receipt, out),
+        Frame::Receipt { id, outcome: Ok(receipt) } if id == NOTE => {
+            let text = receipt.reference.unwrap_or_default().into_owned();
+            encode_control(Control::Note, text.into(), out)
+        }
         Frame::Receipt { id, outcome } => {
             out.push(RECEIPT | ID);
             out.extend_from_slice(id.as_bytes());

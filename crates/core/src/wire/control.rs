@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::{Buf, Bytes};
 
 use super::codec::malformed;
-use super::{Frame, MAX_PING};
+use super::{Frame, MAX_NOTE, MAX_PING};
 use crate::{CloseReason, Error, ErrorKind, Level, PacketId, Receipt, Result, Sent, Status};
 
 #[derive(Clone, Copy)]
@@ -14,6 +14,7 @@ pub(super) enum Control {
     Pong = 2,
     Finish = 3,
     Close = 4,
+    Note = 5,
 }
 
 const REFUSED: u8 = 0xff;
@@ -44,6 +45,10 @@ pub(super) fn decode(mut body: Bytes) -> Result<Frame> {
             }
             Ok(Frame::Close(CloseReason::new(code, text(&body)?)))
         }
+        5 if body.len() > MAX_NOTE => {
+            Err(malformed(format!("a note of {} bytes; at most {MAX_NOTE}", body.len())))
+        }
+        5 => Ok(Frame::note(text(&body)?)),
         _ => Err(malformed(format!("unknown control type {kind}"))),
     }
 }

@@ -13,7 +13,9 @@ pub use buf::{SendBuf, WriteBuf};
 pub use codec::{decode, encode, encode_head, encode_prefixed};
 pub use framing::{Framing, StreamDecoder, StreamEncoder};
 
-use crate::{CloseReason, Packet, PacketId, Receipt, Result};
+use std::time::UNIX_EPOCH;
+
+use crate::{CloseReason, Level, Packet, PacketId, Receipt, Result};
 
 /// The name of the frame format: WebSocket subprotocol, value of `framing`.
 pub const PROTOCOL: &str = "haul.v1";
@@ -24,8 +26,14 @@ pub const PREFACE: &[u8; 8] = b"haul.v1\n";
 /// Largest payload of a ping or pong in bytes, as in WebSocket (RFC 6455 section 5.5).
 pub const MAX_PING: usize = 125;
 
+/// Largest note in bytes.
+pub const MAX_NOTE: usize = 1024;
+
 /// Largest head of a frame (flags, id, metadata) in bytes: what `max_packet` leaves out.
 pub const MAX_HEAD: usize = 64 << 10;
+
+/// What a note is a receipt for: no UUID (RFC 9562) is all ones.
+const NOTE: PacketId = PacketId::from_bytes([0xff; 16]);
 
 /// What links carry.
 #[derive(Clone, Debug)]
@@ -58,6 +66,24 @@ impl Frame {
     /// A packet without a receipt.
     pub fn packet(packet: Packet) -> Self {
         Self::Packet { packet, receipt: false }
+    }
+
+    /// A layer's word to the same layer at the peer, in text. A peer without that layer ignores it, as it does every
+    /// receipt that nobody waits for: in memory it is one, for an id that no packet has.
+    pub fn note(text: impl Into<String>) -> Self {
+        let reference = Some(text.into().into());
+        let receipt = Receipt { level: Level::Sent, id: Some(NOTE), reference, at: UNIX_EPOCH };
+        Self::Receipt { id: NOTE, outcome: Ok(receipt) }
+    }
+
+    /// The text of a [`note`](Self::note).
+    pub fn as_note(&self) -> Option<&str> {
+        match self {
+            Self::Receipt { id, outcome: Ok(receipt) } if *id == NOTE => {
+                Some(receipt.reference.as_deref().unwrap_or_default())
+            }
+            _ => None,
+        }
     }
 
     /// Bytes that it counts for in a bounded buffer.
