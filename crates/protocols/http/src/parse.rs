@@ -1,0 +1,64 @@
+//! The values of options, as text in a URL and as text or number in a table.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use haul_core::{Error, ErrorKind, Result, parse_bytes, parse_duration};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+
+/// A value that a table may give as text or as a plain number.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Plain {
+    Number(u64),
+    Text(String),
+}
+
+fn from_plain<'de, D: Deserializer<'de>, T, E: Display>(
+    from: D,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> Result<T, D::Error> {
+    let text = match Plain::deserialize(from)? {
+        Plain::Number(number) => number.to_string(),
+        Plain::Text(text) => text,
+    };
+    parse(&text).map_err(|why| D::Error::custom(format!("{text:?}: {why}")))
+}
+
+pub(crate) fn size<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {
+    from_plain(from, parse_bytes)
+}
+
+pub(crate) fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    from_plain(from, parse_duration)
+}
+
+pub(crate) fn some_duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+    duration(from).map(Some)
+}
+
+/// `Name:value;Name:value`, as headers stand in a URL.
+pub(crate) fn headers(text: &str) -> Result<Vec<(String, String)>> {
+    let wrong =
+        |pair: &str| Error::new(ErrorKind::Config, format!("header {pair:?}: it looks like Name:value"));
+    let pairs = text.split(';').filter(|pair| !pair.is_empty());
+    pairs
+        .map(|pair| {
+            let (name, value) = pair.split_once(':').ok_or_else(|| wrong(pair))?;
+            Ok((name.trim().to_owned(), value.trim().to_owned()))
+        })
+        .collect()
+}
+
+/// Headers as they go out. Errors: `Config` for what cannot stand in a head (RFC 9110 sections 5.1 and 5.5).
+pub(crate) fn header_map<'a>(pairs: impl IntoIterator<Item = (&'a String, &'a String)>) -> Result<HeaderMap> {
+    let mut map = HeaderMap::new();
+    for (name, value) in pairs {
+        let wrong = || Error::new(ErrorKind::Config, format!("header {name:?} cannot stand in an HTTP head"));
+        let known = HeaderName::try_from(name.as_str()).map_err(|_| wrong())?;
+        map.insert(known, HeaderValue::try_from(value.as_str()).map_err(|_| wrong())?);
+    }
+    Ok(map)
+}

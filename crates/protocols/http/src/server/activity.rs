@@ -1,0 +1,207 @@
+//! What goes on on a connection, and the stream that ends it when too little does.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::config::Limits;
+
+/// What a connection does.
+#[derive(Debug, Default)]
+pub(super) struct Activity {
+    /// Requests under way.
+    busy: AtomicUsize,
+    /// It speaks HTTP/2, whose frames come outside of requests too.
+    multiplexed: AtomicBool,
+    /// It was given away, and its time is no longer ours.
+    released: AtomicBool,
+}
+
+impl Activity {
+    /// A request is under way until the answer is dropped.
+    pub(super) fn begin(self: &Arc<Self>) -> Busy {
+        self.busy.fetch_add(1, Relaxed);
+        Busy(self.clone())
+    }
+
+    pub(super) fn multiplexed(&self) {
+        self.multiplexed.store(true, Relaxed);
+    }
+
+    pub(super) fn release(&self) {
+        self.released.store(true, Relaxed);
+    }
+}
+
+/// A request under way.
+#[derive(Debug)]
+pub(super) struct Busy(Arc<Activity>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, Relaxed);
+    }
+}
+
+/// What a connection without a request waits for.
+#[derive(Clone, Copy, Debug)]
+enum Awaits {
+    /// The rest of a head that began then.
+    Head(Instant),
+    /// Anything, since then.
+    Idle(Instant),
+    /// The answer to a request.
+    Answer,
+}
+
+/// A socket that fails with `TimedOut` when its peer takes too long.
+pub(super) struct Watched {
+    socket: TcpStream,
+    activity: Arc<Activity>,
+    limits: Arc<Limits>,
+    awaits: Awaits,
+    /// Since when the peer takes nothing.
+    stalled: Option<Instant>,
+    timer: Pin<Box<Sleep>>,
+    armed: bool,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Watched {
+    pub(super) fn new(
+        socket: TcpStream,
+        activity: Arc<Activity>,
+        limits: Arc<Limits>,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            socket,
+            activity,
+            awaits: Awaits::Head(now),
+            stalled: None,
+            timer: Box::pin(sleep_until(now + limits.head)),
+            armed: true,
+            limits,
+            _permit: permit,
+        }
+    }
+
+    /// Something came.
+    fn heard(&mut self) {
+        self.awaits = match self.awaits {
+            _ if self.activity.busy.load(Relaxed) > 0 => Awaits::Answer,
+            _ if self.activity.multiplexed.load(Relaxed) => Awaits::Idle(Instant::now()),
+            Awaits::Head(since) => Awaits::Head(since),
+            Awaits::Idle(_) | Awaits::Answer => Awaits::Head(Instant::now()),
+        };
+        self.armed = false;
+    }
+
+    /// When it is too late, as things are now.
+    fn deadline(&mut self, now: Instant) -> Option<Instant> {
+        let busy = self.activity.busy.load(Relaxed) > 0;
+        self.awaits = match self.awaits {
+            _ if busy => Awaits::Answer,
+            Awaits::Answer => Awaits::Idle(now),
+            Awaits::Head(since) if self.activity.multiplexed.load(Relaxed) => Awaits::Idle(since),
+            other => other,
+        };
+        let read = match self.awaits {
+            Awaits::Head(since) => Some(since + self.limits.head),
+            Awaits::Idle(since) => Some(since + self.limits.idle),
+            Awaits::Answer => None,
+        };
+        let written = self.stalled.map(|since| since + self.limits.stall);
+        read.into_iter().chain(written).min()
+    }
+
+    /// Whether the peer took too long; else it will be asked again in time.
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        if self.activity.released.load(Relaxed) {
+            return Poll::Pending;
+        }
+        loop {
+            if !self.armed {
+                let now = Instant::now();
+                // While an answer is being made, look again from time to time.
+                let until = self.deadline(now).unwrap_or(now + self.limits.idle);
+                self.timer.as_mut().reset(until);
+                self.armed = true;
+            }
+            std::task::ready!(self.timer.as_mut().poll(cx));
+            self.armed = false;
+            let now = Instant::now();
+            if self.deadline(now).is_some_and(|deadline| deadline <= now) {
+                return Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, "the peer took too long"));
+            }
+        }
+    }
+
+    fn wrote<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        match polled {
+            Poll::Ready(done) => {
+                self.stalled = None;
+                Poll::Ready(done)
+            }
+            Poll::Pending => {
+                if self.stalled.is_none() {
+                    self.stalled = Some(Instant::now());
+                    self.armed = false;
+                }
+                self.poll_late(cx).map(Err)
+            }
+        }
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match Pin::new(&mut self.socket).poll_read(cx, into) {
+            Poll::Ready(done) => {
+                self.heard();
+                Poll::Ready(done)
+            }
+            Poll::Pending => self.poll_late(cx).map(Err),
+        }
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.socket).poll_write(cx, bytes);
+        self.wrote(cx, polled)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.socket).poll_write_vectored(cx, parts);
+        self.wrote(cx, polled)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}

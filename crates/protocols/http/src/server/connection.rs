@@ -1,0 +1,153 @@
+//! One connection: TLS, then requests until it ends.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+
+use haul_core::{Body, Error, ErrorKind, Request, Result, Service};
+use http::Version;
+use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+
+use super::accept::Shared;
+use super::activity::{Activity, Watched};
+use super::bodies::{Download, Upload, too_large};
+use super::config::Limits;
+use super::{Peer, Phase, answer, until};
+
+/// A connection that was just accepted.
+pub(super) struct Raw {
+    pub(super) tcp: TcpStream,
+    pub(super) address: SocketAddr,
+    pub(super) permit: OwnedSemaphorePermit,
+}
+
+/// Serves a connection until it ends or is cut.
+pub(super) async fn run<S: Service<Request>>(
+    raw: Raw,
+    shared: Arc<Shared>,
+    service: Arc<S>,
+    mut told: watch::Receiver<Phase>,
+) {
+    let address = raw.address;
+    let mut cut = told.clone();
+    let served = tokio::select! {
+        biased;
+        () = until(&mut cut, |phase| *phase == Phase::Cut) => return,
+        served = serve(raw, &shared, service, &mut told) => served,
+    };
+    if let Err(why) = served {
+        shared.count_failure(why.while_doing(format!("serve {address}")));
+    }
+}
+
+async fn serve<S: Service<Request>>(
+    raw: Raw,
+    shared: &Shared,
+    service: Arc<S>,
+    told: &mut watch::Receiver<Phase>,
+) -> Result<()> {
+    let Raw { tcp, address, permit } = raw;
+    tcp.set_nodelay(true)?;
+    let mut peer = Peer { address, local: tcp.local_addr()?, tls: None };
+    let activity = Arc::new(Activity::default());
+    let io = Watched::new(tcp, activity.clone(), shared.limits.clone(), permit);
+    let Some(tls) = &shared.tls else {
+        return speak(io, Handler { service, peer, activity, limits: shared.limits.clone() }, told).await;
+    };
+    // A peer that has not finished its handshake has asked nothing.
+    let stream = tokio::select! {
+        biased;
+        stream = tls.accept(io) => stream?,
+        () = until(told, |phase| *phase != Phase::Serve) => return Ok(()),
+    };
+    let info = stream.info();
+    if info.alpn.as_deref() == Some("h2") {
+        activity.multiplexed();
+    }
+    peer.tls = Some(Arc::new(info));
+    speak(stream, Handler { service, peer, activity, limits: shared.limits.clone() }, told).await
+}
+
+/// Speaks HTTP/1.1 or HTTP/2, as the peer's first bytes are.
+async fn speak<S: Service<Request>>(
+    io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    handler: Handler<S>,
+    told: &mut watch::Receiver<Phase>,
+) -> Result<()> {
+    let limits = handler.limits.clone();
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    // The stream beneath sees to the time that a head may take.
+    let http1 = &mut builder.http1();
+    http1.timer(TokioTimer::new()).header_read_timeout(None);
+    http1.max_headers(limits.max_headers).max_buf_size(limits.max_head);
+    let http2 = &mut builder.http2();
+    http2.timer(TokioTimer::new()).max_concurrent_streams(limits.max_streams);
+    http2.max_header_list_size(u32::try_from(limits.max_head).unwrap_or(u32::MAX));
+    let handler = Arc::new(handler);
+    let service = service_fn(move |request| {
+        let handler = handler.clone();
+        async move { Ok::<_, Infallible>(handler.answer(request).await) }
+    });
+    let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(io), service));
+    let ended = tokio::select! {
+        biased;
+        ended = &mut connection => ended,
+        () = until(told, |phase| *phase != Phase::Serve) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    ended.map_err(|why| {
+        let kind = match why.downcast_ref::<hyper::Error>() {
+            Some(hyper) if hyper.is_parse() || hyper.is_parse_too_large() => ErrorKind::Protocol,
+            _ => ErrorKind::Closed,
+        };
+        let cause = std::error::Error::source(&*why).map(|cause| format!(": {cause}")).unwrap_or_default();
+        Error::new(kind, format!("{why}{cause}"))
+    })
+}
+
+struct Handler<S> {
+    service: Arc<S>,
+    peer: Peer,
+    activity: Arc<Activity>,
+    limits: Arc<Limits>,
+}
+
+impl<S: Service<Request>> Handler<S> {
+    async fn answer(&self, request: http::Request<Incoming>) -> http::Response<Download> {
+        let busy = self.activity.begin();
+        if request.version() == Version::HTTP_2 {
+            self.activity.multiplexed();
+        }
+        let answered = match self.received(request) {
+            Ok(request) => self.service.call(request).await,
+            Err(why) => Err(why),
+        };
+        let response = answered.unwrap_or_else(|why| answer::of(&why));
+        response.map(|body| Download::new(body, busy))
+    }
+
+    fn received(&self, request: http::Request<Incoming>) -> Result<Request> {
+        let Limits { max_body, stall, .. } = *self.limits;
+        let (mut head, body) = request.into_parts();
+        if body.size_hint().lower() > max_body as u64 {
+            return Err(too_large(max_body));
+        }
+        head.extensions.insert(self.peer.clone());
+        if head.extensions.get::<hyper::upgrade::OnUpgrade>().is_some() {
+            head.extensions.insert(self.activity.clone());
+        }
+        let body =
+            if body.is_end_stream() { Body::empty() } else { Body::once(Upload::new(body, max_body, stall)) };
+        Ok(Request::from_parts(head, body))
+    }
+}
