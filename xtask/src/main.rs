@@ -3,6 +3,7 @@
 mod bench;
 mod ci;
 mod docs;
+mod fuzz;
 mod process;
 mod services;
 mod soak;
@@ -26,6 +27,8 @@ enum Chore {
     Services(services::Args),
     /// Measure haul against its peers
     Bench(bench::Args),
+    /// Give the readers of foreign bytes what libFuzzer makes up
+    Fuzz(fuzz::Args),
     /// Run the long variants of the tests: crashes, faults, random histories
     Soak(soak::Args),
     /// Write the generated pages of docs/ and build the API's documentation
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         Chore::Ci(args) => ci::run(args),
         Chore::Services(args) => services::run(args),
         Chore::Bench(args) => bench::run(args),
+        Chore::Fuzz(args) => fuzz::run(args),
         Chore::Soak(args) => soak::run(args),
         Chore::Docs(args) => docs::run(args),
     };

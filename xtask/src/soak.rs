@@ -21,6 +21,9 @@ pub(crate) struct Args {
     /// How many random histories, faults or inputs a test tries
     #[arg(long, default_value_t = 20_000)]
     histories: u64,
+    /// Only this crate; may be given more than once
+    #[arg(short, long = "package", value_name = "CRATE")]
+    packages: Vec<String>,
     /// Only tests whose path contains one of these; all with a long variant unless given
     filters: Vec<String>,
 }
@@ -36,5 +39,11 @@ pub(crate) fn run(args: Args) -> Result {
         ("PROPTEST_CASES".to_owned(), args.histories.to_string()),
     ];
     variables.extend(args.seed.map(|seed| ("HAUL_SEED".to_owned(), seed.to_string())));
-    test::run_with(test::Plan { release: true, filters, variables, ..test::Plan::default() })
+    test::run_with(test::Plan {
+        release: true,
+        packages: args.packages,
+        filters,
+        variables,
+        ..test::Plan::default()
+    })
 }

@@ -46,7 +46,8 @@ fn parse_name(text: &str) -> Option<(u64, Seq)> {
     (name(number, base) == text).then_some((number, base))
 }
 
-/// The segments in `disk`, oldest first, with lengths as 0: nothing is opened.
+/// The segments in `disk`, oldest first, with lengths as 0: nothing is opened. `Codec` if their names cannot be of one
+/// journal: records of a file that does not belong there could be neither read nor told to be missing.
 pub(crate) fn list(disk: &dyn Disk) -> Result<Vec<Meta>> {
     let names = disk.list().map_err(|error| io_error(&error, format!("list {}", disk.describe())))?;
     let mut all: Vec<Meta> = names
@@ -55,7 +56,19 @@ pub(crate) fn list(disk: &dyn Disk) -> Result<Vec<Meta>> {
         .map(|(number, base)| Meta { number, base, bytes: 0, newest: None })
         .collect();
     all.sort_by_key(|meta| (meta.number, meta.base));
-    Ok(all)
+    let stray = all.windows(2).find(|pair| pair[0].number == pair[1].number || pair[0].base > pair[1].base);
+    match stray {
+        None => Ok(all),
+        Some(pair) => Err(Error::new(
+            ErrorKind::Codec,
+            format!(
+                "list {}: segments {} and {} are not of one journal: move away the one that does not belong there",
+                disk.describe(),
+                pair[0].name(),
+                pair[1].name()
+            ),
+        )),
+    }
 }
 
 /// Opens a segment for reading and reads its header.

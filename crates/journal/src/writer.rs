@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use haul_core::{Error, ErrorKind, Result, Sent};
+use haul_core::{Error, ErrorKind, Result, Sent, Status};
 use tokio::sync::{oneshot, watch};
 
 use crate::format::{self, Kind, RECORD_HEADER, RecordHead};
@@ -219,6 +219,10 @@ impl Writer {
     }
 
     fn put(&mut self, kind: Kind, payload: &[u8]) -> Result<()> {
+        if self.next == Seq(u64::MAX) {
+            let used_up = Error::new(ErrorKind::Io, "append: all record numbers are used up");
+            return Err(used_up.with_status(Status::Permanent));
+        }
         let end = self.active.bytes + self.buffer.len() as u64;
         let size = (RECORD_HEADER + payload.len()) as u64;
         let full = end > self.active.start && end + size > self.shared.options.segment_bytes;

@@ -4,6 +4,10 @@
 pub(super) const SIDEWAYS: &[(&str, &str)] = &[
     // wss:// is TLS below WebSocket.
     ("haul-ws", "haul-tls"),
+    // https:// is TLS below HTTP.
+    ("haul-http", "haul-tls"),
+    // http:// listens as tcp:// does.
+    ("haul-http", "haul-tcp"),
     // ws:// sets up its sockets as tcp:// does.
     ("haul-ws", "haul-tcp"),
 ];
@@ -12,6 +16,8 @@ pub(super) const SIDEWAYS: &[(&str, &str)] = &[
 pub(super) const MISSING_ROOMS: &[(&str, &[&str])] = &[
     // It is what protocols share, and dials nothing by itself.
     ("haul-tls", &["dialer.rs", "listener.rs", "link.rs"]),
+    // HTTP has requests, no connections of packets: its rooms are client/, server/, sink.rs and config.rs.
+    ("haul-http", &["dialer.rs", "listener.rs", "link.rs"]),
     // What they do is decided by a closure, or by the test that holds them: there is nothing to configure.
     ("haul-callback", &["config.rs"]),
     ("haul-mock", &["config.rs"]),

@@ -275,3 +275,32 @@ async fn damage_that_goes_over_several_records_is_one_gap() {
     let damage = journal.verify().await.expect("verify").damage;
     assert_eq!((damage.len(), damage[0].next), (1, Some(Seq(4))));
 }
+
+#[tokio::test]
+async fn a_segment_of_another_journal_is_refused_by_opening_and_by_a_view() {
+    for stray in ["00000001-00000000000000000099.log", "00000002-00000000000000000001.log"] {
+        let disk = SimDisk::new(12);
+        let names = written(&disk).await;
+        disk.write(stray, disk.read(&names[0]).expect("a segment"));
+        let error = open(&disk).expect_err("a directory of two journals");
+        assert_eq!(error.kind(), ErrorKind::Codec, "{error}");
+        assert!(error.to_string().contains(stray), "{error}");
+        let (seen, error) = view(&disk, 1);
+        assert_eq!((seen, error.map(|error| error.kind())), (vec![], Some(ErrorKind::Codec)));
+    }
+}
+
+#[tokio::test]
+async fn records_behind_a_large_hole_in_the_active_segment_are_not_taken_for_a_torn_tail() {
+    let disk = SimDisk::new(13);
+    let journal = Journal::open_on(disk.mount(), haul_journal::Options::default()).expect("open");
+    fill(&journal, 1, 60).await;
+    journal.close().await.expect("close");
+    let name = segments(&disk).remove(0);
+    let mut content = disk.read(&name).expect("the segment");
+    drop(content.drain(START + RECORD..START + 59 * RECORD));
+    disk.write(&name, content);
+    let journal = open(&disk).expect("open");
+    assert_eq!((journal.recovery().torn.clone(), journal.next()), (None, Seq(61)));
+    assert_eq!(numbers(&read(&journal, Seq(60)).await), [60]);
+}
