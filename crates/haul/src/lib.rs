@@ -20,6 +20,8 @@ pub use haul_callback as callback;
 pub use haul_event_log as event_log;
 #[cfg(feature = "file")]
 pub use haul_file as file;
+#[cfg(feature = "http")]
+pub use haul_http as http;
 #[cfg(feature = "journal")]
 pub use haul_journal as journal;
 #[cfg(feature = "log")]
@@ -30,6 +32,8 @@ pub use haul_mem as mem;
 pub use haul_mock as mock;
 #[cfg(feature = "null")]
 pub use haul_null as null;
+#[cfg(feature = "quic")]
+pub use haul_quic as quic;
 #[cfg(feature = "reconnect")]
 pub use haul_reconnect as reconnect;
 #[cfg(feature = "retry")]

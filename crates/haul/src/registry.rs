@@ -16,7 +16,9 @@ macro_rules! register {
 pub fn registry() -> Registry {
     let mut registry = Registry::new();
     register! { registry:
+        "http" haul_http ["http", "https"];
         "mem" haul_mem ["mem"];
+        "quic" haul_quic ["quic"];
         "tcp" haul_tcp ["tcp", "unix"];
         "ws" haul_ws ["ws", "wss"];
         "file" haul_file ["file"];
@@ -32,7 +34,10 @@ mod tests {
 
     /// Each scheme, its feature, whether that is on, and what can be done with it.
     const PROMISED: &[(&str, &str, bool, &[&str])] = &[
+        ("http", "http", cfg!(feature = "http"), &["deliver"]),
+        ("https", "http", cfg!(feature = "http"), &["deliver"]),
         ("mem", "mem", cfg!(feature = "mem"), &["dial", "listen"]),
+        ("quic", "quic", cfg!(feature = "quic"), &["dial", "listen"]),
         ("tcp", "tcp", cfg!(feature = "tcp"), &["dial", "listen"]),
         ("unix", "tcp", cfg!(feature = "tcp"), &["dial", "listen"]),
         ("ws", "ws", cfg!(feature = "ws"), &["dial", "listen"]),

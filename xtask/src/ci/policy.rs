@@ -10,6 +10,8 @@ pub(super) const SIDEWAYS: &[(&str, &str)] = &[
     ("haul-http", "haul-tcp"),
     // ws:// sets up its sockets as tcp:// does.
     ("haul-ws", "haul-tcp"),
+    // QUIC is encrypted always.
+    ("haul-quic", "haul-tls"),
 ];
 
 /// Files that a crate does without: crate, file below `src`.

@@ -1,0 +1,139 @@
+//! Dialing.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use haul_core::{Connection, Endpoint, Error, ErrorKind, Link, Result, Sent, Service};
+use quinn::{ClientConfig, EndpointConfig, TokioRuntime};
+use tokio::net::lookup_host;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::link::{Quic, facts};
+use crate::options::DialConfig;
+use crate::raw::{Session, failure};
+use crate::tls::TlsCache;
+use crate::{socket, spawn};
+
+/// How long one address of a host is tried alone (RFC 8305 section 5).
+const HEAD_START: Duration = Duration::from_millis(250);
+
+/// Dials `quic://host:port`. Clones resume each other's TLS sessions, and move together.
+///
+/// Errors: `Config`; `Connect` if nobody listens or the peer takes no more connections; `Tls`; `Timeout` (option
+/// `timeout`, 10 s by default, for everything together). Cancelled, the connection is closed.
+#[derive(Clone, Debug, Default)]
+pub struct Dialer {
+    tls: TlsCache,
+    dialed: Arc<Mutex<Vec<Weak<quinn::Endpoint>>>>,
+}
+
+impl Dialer {
+    /// Moves every connection that was dialed here and is open to a new local socket, as after a change of network
+    /// (RFC 9000 section 9). Answers how many. What was on its way is sent again.
+    ///
+    /// Errors: `Io` if there is no socket to move to; the others have moved.
+    pub fn migrate(&self) -> Result<usize> {
+        let open: Vec<_> = self.open().iter().filter_map(Weak::upgrade).collect();
+        let moved = |endpoint: &quinn::Endpoint| endpoint.rebind(socket::towards(endpoint.local_addr()?)?);
+        let failed = open.iter().filter_map(|endpoint| moved(endpoint).err()).last();
+        match failed {
+            None => Ok(open.len()),
+            Some(why) => Err(Error::from(why).while_doing("move to another socket")),
+        }
+    }
+
+    fn keep(&self, endpoint: &Arc<quinn::Endpoint>) {
+        let mut open = self.open();
+        open.retain(|endpoint| endpoint.strong_count() > 0);
+        open.push(Arc::downgrade(endpoint));
+    }
+
+    fn open(&self) -> std::sync::MutexGuard<'_, Vec<Weak<quinn::Endpoint>>> {
+        self.dialed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn link(&self, endpoint: &Endpoint) -> Result<Link> {
+        let config = DialConfig::new(endpoint)?;
+        let deadline = config.timeout;
+        let late = || Error::new(ErrorKind::Timeout, format!("not connected within {deadline:?}"));
+        timeout(deadline, self.connect(endpoint, &config)).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    async fn connect(&self, endpoint: &Endpoint, config: &DialConfig) -> Result<Link> {
+        let host = socket::bare(endpoint.require_host()?);
+        let addresses = lookup_host((host, endpoint.require_port()?)).await;
+        let addresses = addresses.map_err(|why| Error::new(ErrorKind::Connect, why.to_string()))?;
+        let mut client = ClientConfig::new(self.tls.get(&config.tls)?);
+        client.transport_config(config.path.transport()?);
+        let name = config.tls.sni.clone().unwrap_or_else(|| host.to_owned());
+        let (endpoint, connection) =
+            first(addresses, |address| shake(client.clone(), address, name.clone())).await?;
+        let local = endpoint.local_addr()?;
+        let endpoint = Arc::new(endpoint);
+        self.keep(&endpoint);
+        let facts = facts(&connection, local, &config.path, config.timeout);
+        Session::dialed(Quic { connection, _endpoint: Some(endpoint) }, facts).await
+    }
+}
+
+impl Service<Endpoint> for Dialer {
+    async fn call(&self, endpoint: Endpoint) -> Result<Connection> {
+        let link = self.link(&endpoint).await;
+        // Nothing of the application's was sent yet.
+        let link = link.map_err(|why| why.with_sent(Sent::No).while_doing(format!("dial {endpoint}")))?;
+        Ok(Connection::new(link, spawn))
+    }
+}
+
+/// One handshake, from a socket of its own.
+async fn shake(
+    client: ClientConfig,
+    address: SocketAddr,
+    name: String,
+) -> Result<(quinn::Endpoint, quinn::Connection)> {
+    let socket = socket::towards(address)?;
+    let endpoint = quinn::Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime))?;
+    let connecting = endpoint.connect_with(client, address, &name);
+    let connecting = connecting.map_err(|why| Error::new(ErrorKind::Config, why.to_string()))?;
+    tokio::select! {
+        connected = connecting => Ok((endpoint, connected.map_err(|why| failure::lost(&why))?)),
+        why = socket::nobody(address) => Err(why),
+    }
+}
+
+/// The first of `addresses` that answers; each has a head start before the next is tried too.
+async fn first<T, Fut>(
+    mut addresses: impl Iterator<Item = SocketAddr>,
+    attempt: impl Fn(SocketAddr) -> Fut,
+) -> Result<T>
+where
+    T: Send + 'static,
+    Fut: Future<Output = Result<T>> + Send + 'static,
+{
+    let mut attempts = JoinSet::new();
+    let mut failed = None;
+    loop {
+        let next = addresses.next();
+        let more = next.is_some();
+        if let Some(address) = next {
+            attempts.spawn(attempt(address));
+        }
+        let ended = match more {
+            true => timeout(HEAD_START, attempts.join_next()).await.ok(),
+            false => Some(attempts.join_next().await),
+        };
+        match ended {
+            Some(Some(Ok(Ok(connected)))) => return Ok(connected),
+            Some(Some(Ok(Err(why)))) => failed = Some(why),
+            Some(Some(Err(why))) => failed = Some(Error::new(ErrorKind::Internal, why.to_string())),
+            Some(None) => {
+                return Err(
+                    failed.unwrap_or_else(|| Error::new(ErrorKind::Connect, "the host has no address"))
+                );
+            }
+            None => {}
+        }
+    }
+}

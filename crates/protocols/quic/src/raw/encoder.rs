@@ -1,0 +1,108 @@
+//! Frames become bytes when they are sent; which of the bytes leave as datagrams is marked.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use haul_core::wire::{self, Frame, WriteBuf};
+use haul_core::{Encoder, Error, ErrorKind, Reliability, Result};
+
+use super::session::Session;
+use super::transport::Transport;
+
+/// Where in the bytes of a link its datagrams are.
+#[derive(Default)]
+pub(crate) struct Marks {
+    count: AtomicUsize,
+    marks: Mutex<VecDeque<Mark>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark {
+    /// Bytes of the link before it.
+    pub(crate) at: u64,
+    pub(crate) len: usize,
+}
+
+impl Marks {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Mark>> {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, mark: Mark) {
+        self.lock().push_back(mark);
+        self.count.fetch_add(1, Ordering::Release);
+    }
+
+    /// The next one.
+    pub(crate) fn first(&self) -> Option<Mark> {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        self.lock().front().copied()
+    }
+
+    /// The next one is taken.
+    pub(crate) fn pop(&self) {
+        self.lock().pop_front();
+        self.count.fetch_sub(1, Ordering::Release);
+    }
+}
+
+pub(crate) struct LinkEncoder<T: Transport> {
+    session: Arc<Session<T>>,
+    marks: Arc<Marks>,
+    /// Largest frame in a datagram; `None` sends all on streams.
+    room: Option<usize>,
+    at: u64,
+}
+
+impl<T: Transport> LinkEncoder<T> {
+    pub(crate) fn new(session: Arc<Session<T>>, marks: Arc<Marks>, room: Option<usize>) -> Self {
+        Self { session, marks, room, at: 0 }
+    }
+
+    /// The frame by itself, for a datagram.
+    fn datagram(&mut self, frame: Frame, room: usize, out: &mut WriteBuf) -> Result<()> {
+        let (before, tail) = (out.len(), out.tail().len());
+        let too_large = |len: usize| {
+            Error::new(ErrorKind::TooLarge, format!("an unreliable packet of {len} bytes with its head"))
+                .with("max_frame", room)
+        };
+        if let Frame::Packet { packet, .. } = &frame
+            && packet.len() > room
+        {
+            return Err(too_large(packet.len()));
+        }
+        wire::encode(frame, out)?;
+        let len = out.len() - before;
+        if len > room {
+            // All of it is small enough to stand in the tail.
+            out.tail().truncate(tail);
+            return Err(too_large(len));
+        }
+        self.marks.push(Mark { at: self.at, len });
+        Ok(())
+    }
+}
+
+impl<T: Transport> Encoder for LinkEncoder<T> {
+    fn encode(&mut self, frame: Frame, out: &mut WriteBuf) -> Result<()> {
+        let before = out.len();
+        match (&frame, self.room) {
+            // A delivery waits for its receipt: it goes where nothing is lost.
+            (Frame::Packet { packet, receipt: false }, Some(room))
+                if packet.reliability() == Reliability::Unreliable =>
+            {
+                self.datagram(frame, room, out)?;
+            }
+            (Frame::Close(reason), _) => {
+                self.session.note(reason.clone());
+                wire::encode_prefixed(frame, out)?;
+            }
+            _ => wire::encode_prefixed(frame, out)?,
+        }
+        self.at += (out.len() - before) as u64;
+        Ok(())
+    }
+}

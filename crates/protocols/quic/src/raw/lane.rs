@@ -1,0 +1,112 @@
+//! What comes for one stream outside of it: datagrams, and the unidirectional streams of an unordered one.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+
+/// Bytes of datagrams that wait to be received; more are dropped and counted.
+const DATAGRAMS: usize = 256 << 10;
+
+/// The same for a stream that is not there yet, and may never be.
+const EARLY_DATAGRAMS: usize = 16 << 10;
+
+/// What came for one stream and waits for its reader.
+pub(crate) struct Lane<R>(Mutex<State<R>>);
+
+struct State<R> {
+    datagrams: VecDeque<Bytes>,
+    weight: usize,
+    bound: usize,
+    dropped: u64,
+    parts: VecDeque<Part<R>>,
+    reader: Option<Waker>,
+}
+
+/// A unidirectional stream with one frame of an unordered one.
+pub(crate) struct Part<R> {
+    /// How many frames went before.
+    pub(crate) number: u64,
+    pub(crate) stream: R,
+}
+
+impl<R> Lane<R> {
+    pub(crate) fn early() -> Self {
+        Self(Mutex::new(State {
+            datagrams: VecDeque::new(),
+            weight: 0,
+            bound: EARLY_DATAGRAMS,
+            dropped: 0,
+            parts: VecDeque::new(),
+            reader: None,
+        }))
+    }
+
+    /// The stream is there.
+    pub(crate) fn claim(&self) {
+        self.state().bound = DATAGRAMS;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<R>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn push_datagram(&self, datagram: Bytes) {
+        let mut state = self.state();
+        // A small one holds on to more than its own bytes.
+        let weight = datagram.len() + 64;
+        if state.weight + weight > state.bound {
+            state.dropped += 1;
+            return;
+        }
+        state.weight += weight;
+        state.datagrams.push_back(datagram);
+        wake(state);
+    }
+
+    pub(crate) fn push_part(&self, part: Part<R>) {
+        let mut state = self.state();
+        state.parts.push_back(part);
+        wake(state);
+    }
+
+    pub(crate) fn poll_datagram(&self, cx: &Context<'_>) -> Poll<Bytes> {
+        let mut state = self.state();
+        match state.datagrams.pop_front() {
+            Some(datagram) => {
+                state.weight -= datagram.len() + 64;
+                Poll::Ready(datagram)
+            }
+            None => {
+                register(&mut state, cx);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Moves what came to the end of `parts`.
+    pub(crate) fn take_parts(&self, cx: &Context<'_>, parts: &mut VecDeque<Part<R>>) {
+        let mut state = self.state();
+        parts.append(&mut state.parts);
+        register(&mut state, cx);
+    }
+
+    pub(crate) fn dropped(&self) -> u64 {
+        self.state().dropped
+    }
+}
+
+fn register<R>(state: &mut State<R>, cx: &Context<'_>) {
+    if !state.reader.as_ref().is_some_and(|reader| reader.will_wake(cx.waker())) {
+        state.reader = Some(cx.waker().clone());
+    }
+}
+
+fn wake<R>(mut state: MutexGuard<'_, State<R>>) {
+    let reader = state.reader.take();
+    drop(state);
+    if let Some(reader) = reader {
+        reader.wake();
+    }
+}

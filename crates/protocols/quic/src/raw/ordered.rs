@@ -1,0 +1,265 @@
+//! The two halves of an ordered stream and its datagrams, or of a channel of datagrams and its stream.
+
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use haul_core::wire::{Frame, Framing, PREFACE, SendBuf, decode};
+use haul_core::{BoxFuture, CloseReason, Error, ErrorKind, ReadHalf, Result, StreamRead, WriteHalf};
+use quinn::{ConnectionError, SendDatagramError, StoppedError, VarInt};
+use tokio::io::{AsyncRead, ReadBuf};
+
+use super::encoder::Marks;
+use super::lane::Lane;
+use super::link::{Rx, Tx, stranger};
+use super::session::Session;
+use super::transport::{RecvStream, Transport};
+use super::{failure, varint};
+
+/// A stream as core reads it: after its preface.
+pub(crate) struct Reader<T: Transport> {
+    rx: Rx<T>,
+    /// What came of the peer's preface; `None` when it is through.
+    preface: Option<([u8; PREFACE.len()], usize)>,
+}
+
+impl<T: Transport> Reader<T> {
+    /// Whoever opened a stream awaits the other end's preface; the others have read it before.
+    pub(crate) fn new(rx: Rx<T>, opened: bool) -> Self {
+        Self { rx, preface: opened.then_some(([0; PREFACE.len()], 0)) }
+    }
+
+    fn poll_some(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<Result<()>> {
+        if let Rx::Late(late) = &self.rx {
+            self.rx = Rx::Ready(ready!(late.poll_recv(cx))?);
+        }
+        let Rx::Ready(stream) = &mut self.rx else {
+            return Poll::Pending;
+        };
+        let stream = stream.quic();
+        while let Some((theirs, have)) = &mut self.preface {
+            let read = ready!(stream.poll_read(cx, &mut theirs[*have..])).map_err(failure::read)?;
+            if read == 0 {
+                let why = "the peer ended the stream before its preface";
+                return Poll::Ready(Err(Error::new(ErrorKind::Closed, why)));
+            }
+            *have += read;
+            if theirs[..*have] != PREFACE[..*have] {
+                return Poll::Ready(Err(stranger(&theirs[..*have])));
+            }
+            if *have == theirs.len() {
+                self.preface = None;
+            }
+        }
+        stream.poll_read_buf(cx, buf).map_err(failure::read)
+    }
+}
+
+impl<T: Transport> AsyncRead for Reader<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.poll_some(cx, buf).map_err(io::Error::other)
+    }
+}
+
+pub(crate) struct OrderedRead<T: Transport> {
+    stream: StreamRead<Reader<T>>,
+    lane: Arc<Lane<T::Recv>>,
+    max_packet: usize,
+    /// Whose turn it is, so that neither starves the other.
+    datagrams_first: bool,
+}
+
+impl<T: Transport> OrderedRead<T> {
+    pub(crate) fn new(reader: Reader<T>, lane: Arc<Lane<T::Recv>>, max_packet: usize) -> Self {
+        let stream = StreamRead::new(reader, Framing::Haul, max_packet);
+        Self { stream, lane, max_packet, datagrams_first: false }
+    }
+
+    fn poll_datagram(&mut self, cx: &Context<'_>) -> Poll<Result<Frame>> {
+        let frame = decode(ready!(self.lane.poll_datagram(cx)))?;
+        Poll::Ready(match &frame {
+            Frame::Packet { packet, .. } if packet.len() > self.max_packet => {
+                Err(too_large(packet.len(), self.max_packet))
+            }
+            Frame::Packet { .. } => Ok(frame),
+            _ => Err(Error::new(ErrorKind::Protocol, "a datagram that is no packet")),
+        })
+    }
+}
+
+pub(crate) fn too_large(len: usize, max: usize) -> Error {
+    Error::new(ErrorKind::TooLarge, format!("the peer sent a packet of {len} bytes or more; at most {max}"))
+}
+
+impl<T: Transport> ReadHalf for OrderedRead<T> {
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame>>> {
+        self.datagrams_first = !self.datagrams_first;
+        if self.datagrams_first
+            && let Poll::Ready(datagram) = self.poll_datagram(cx)
+        {
+            return Poll::Ready(datagram.map(Some));
+        }
+        match self.stream.poll_read(cx) {
+            Poll::Pending => self.poll_datagram(cx).map_ok(Some),
+            read => read,
+        }
+    }
+
+    fn discarded(&self) -> u64 {
+        self.lane.dropped()
+    }
+}
+
+type Sending = BoxFuture<'static, Result<(), SendDatagramError>>;
+
+pub(crate) struct OrderedWrite<T: Transport> {
+    session: Arc<Session<T>>,
+    send: Tx<T>,
+    marks: Arc<Marks>,
+    /// Bytes taken so far.
+    at: u64,
+    /// What stands before each datagram.
+    head: Vec<u8>,
+    /// A datagram that waits for room.
+    datagram: Option<Sending>,
+    finishing: Finishing,
+}
+
+impl<T: Transport> OrderedWrite<T> {
+    pub(crate) fn new(session: Arc<Session<T>>, id: u64, send: Tx<T>, marks: Arc<Marks>) -> Self {
+        let mut head = session.transport.datagram_prefix().to_vec();
+        varint::put(id, &mut head);
+        Self { session, send, marks, at: 0, head, datagram: None, finishing: Finishing::No }
+    }
+
+    /// Sends `frame` as a datagram, waiting for room: none that was accepted makes room for another.
+    fn poll_send(&mut self, cx: &mut Context<'_>, frame: &[u8]) -> Poll<Result<()>> {
+        let datagram = Bytes::from([&self.head[..], frame].concat());
+        let quic = self.session.transport.quic();
+        if let Poll::Ready(sent) = pin!(quic.send_datagram_wait(datagram.clone())).poll(cx) {
+            return Poll::Ready(sent.map_err(datagram_failed));
+        }
+        let quic = quic.clone();
+        self.datagram = Some(Box::pin(async move { quic.send_datagram_wait(datagram).await }));
+        self.poll_waiting(cx)
+    }
+
+    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        if let Some(waiting) = &mut self.datagram {
+            let sent = ready!(waiting.as_mut().poll(cx));
+            self.datagram = None;
+            sent.map_err(datagram_failed)?;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn datagram_failed(why: SendDatagramError) -> Error {
+    match why {
+        SendDatagramError::ConnectionLost(why) => failure::lost(&why),
+        SendDatagramError::TooLarge => {
+            Error::new(ErrorKind::TooLarge, "the path carries smaller datagrams than it did")
+        }
+        other => Error::new(ErrorKind::Unsupported, other.to_string()),
+    }
+}
+
+impl<T: Transport> WriteHalf for OrderedWrite<T> {
+    fn poll_write(&mut self, cx: &mut Context<'_>, out: &mut SendBuf) -> Poll<Result<()>> {
+        ready!(self.poll_waiting(cx))?;
+        while !out.bytes.is_empty() {
+            let chunk = out.bytes.chunk();
+            let mark = self.marks.first();
+            match mark {
+                Some(mark) if mark.at == self.at => {
+                    let frame = chunk[..mark.len].to_vec();
+                    self.marks.pop();
+                    out.bytes.advance(mark.len);
+                    self.at += mark.len as u64;
+                    ready!(self.poll_send(cx, &frame))?;
+                }
+                _ => {
+                    let before = mark.map_or(usize::MAX, |mark| (mark.at - self.at) as usize);
+                    let chunk = &chunk[..chunk.len().min(before)];
+                    let stream = Pin::new(ready!(self.send.poll(cx))?);
+                    let written = ready!(stream.poll_write(cx, chunk)).map_err(failure::write)?;
+                    out.bytes.advance(written);
+                    self.at += written as u64;
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// quinn has it, and sends it as fast as the path and the peer allow.
+    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.finishing.poll(cx, &mut self.send)
+    }
+
+    fn abort(&mut self, reason: &CloseReason) {
+        self.session.note(reason.clone());
+        self.send.cut(&self.session, reason);
+    }
+}
+
+impl<T: Transport> Drop for OrderedWrite<T> {
+    fn drop(&mut self) {
+        if !self.finishing.is_done() {
+            self.send.cut(&self.session, &CloseReason::INTERNAL);
+        }
+    }
+}
+
+/// The peer's acknowledgement of all that a stream carried, or the code with which it stopped it.
+pub(crate) type Stopped = BoxFuture<'static, Result<Option<VarInt>, StoppedError>>;
+
+/// The end of a sending direction: said, and acknowledged by the peer.
+pub(crate) enum Finishing {
+    No,
+    Said(Stopped),
+    Done,
+}
+
+impl Finishing {
+    pub(crate) fn poll<T: Transport>(&mut self, cx: &mut Context<'_>, send: &mut Tx<T>) -> Poll<Result<()>> {
+        loop {
+            match self {
+                Self::No => {
+                    let stream = ready!(send.poll(cx))?;
+                    stream.finish().map_err(|_| Error::new(ErrorKind::Closed, "the stream was cut"))?;
+                    *self = Self::Said(Box::pin(stream.stopped()));
+                }
+                Self::Said(stopped) => {
+                    let stopped = ready!(stopped.as_mut().poll(cx));
+                    *self = Self::Done;
+                    acknowledged(stopped)?;
+                }
+                Self::Done => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        matches!(self, Self::Done)
+    }
+}
+
+/// A peer that has read what it wanted stops the stream or closes the session: whether it said so before, or cut it,
+/// the receiving direction tells.
+pub(crate) fn acknowledged(stopped: Result<Option<VarInt>, StoppedError>) -> Result<()> {
+    match stopped {
+        Ok(_) | Err(StoppedError::ConnectionLost(ConnectionError::ApplicationClosed(_))) => Ok(()),
+        Err(StoppedError::ConnectionLost(why)) => Err(failure::lost(&why)),
+        Err(why @ StoppedError::ZeroRttRejected) => Err(Error::new(ErrorKind::Closed, why.to_string())),
+    }
+}

@@ -1,0 +1,87 @@
+//! UDP sockets as every protocol on QUIC wants them.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::time::Duration;
+
+use haul_core::{Error, ErrorKind, Result, Status};
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Bytes that the kernel is asked to hold in either direction; it gives what its own limits allow.
+const KERNEL_BUFFER: usize = 2 << 20;
+
+/// When a dialer asks again whether anybody is there.
+const KNOCKS: [Duration; 4] =
+    [Duration::ZERO, Duration::from_millis(100), Duration::from_millis(500), Duration::from_secs(2)];
+
+/// Binds `host` (every IPv4 address if none is named) and `port` (0 takes a free one).
+///
+/// Errors: `Connect` if the host has no address, `Io` if the address is taken or not ours.
+pub fn bind(host: Option<&str>, port: u16) -> Result<UdpSocket> {
+    let host = bare(host.unwrap_or("0.0.0.0"));
+    let unknown = |why: io::Error| Error::new(ErrorKind::Connect, why.to_string());
+    let address = (host, port).to_socket_addrs().map_err(unknown)?.next();
+    let address = address.ok_or_else(|| Error::new(ErrorKind::Connect, format!("{host} has no address")))?;
+    open(address).map_err(|why| {
+        let hint = match why.kind() {
+            io::ErrorKind::AddrInUse => {
+                "; another program listens there: choose another address, or port 0 for a free one"
+            }
+            io::ErrorKind::PermissionDenied => "; ports below 1024 need more rights",
+            _ => "",
+        };
+        Error::new(ErrorKind::Io, format!("{why}{hint}"))
+    })
+}
+
+/// A socket to dial `peer` from.
+pub fn towards(peer: SocketAddr) -> io::Result<UdpSocket> {
+    open(match peer {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    })
+}
+
+/// A host without the brackets of an IPv6 address.
+pub fn bare(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host)
+}
+
+fn open(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_nonblocking(true)?;
+    // Smaller buffers lose more under load; that is all.
+    let _ = (socket.set_recv_buffer_size(KERNEL_BUFFER), socket.set_send_buffer_size(KERNEL_BUFFER));
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+/// Answers when the machine of `peer` says that nobody listens there (ICMP port unreachable), and otherwise never.
+///
+/// QUIC's own socket does not hear it: only a connected one does (RFC 1122 section 4.1.3.3). An empty datagram is no QUIC
+/// packet, and is dropped by whoever does listen. Errors: `Connect`, transient. Cancel-safe.
+pub async fn nobody(peer: SocketAddr) -> Error {
+    match knock(peer).await {
+        Err(why) if why.kind() == io::ErrorKind::ConnectionRefused => {
+            Error::new(ErrorKind::Connect, format!("nobody listens on {peer}")).with_status(Status::Transient)
+        }
+        // Not to know is no reason to give up.
+        _ => std::future::pending().await,
+    }
+}
+
+async fn knock(peer: SocketAddr) -> io::Result<()> {
+    let socket = tokio::net::UdpSocket::from_std(towards(peer)?)?;
+    socket.connect(peer).await?;
+    let mut answer = [0; 1];
+    for wait in KNOCKS {
+        tokio::select! {
+            heard = socket.recv(&mut answer) => drop(heard?),
+            () = tokio::time::sleep(wait) => {}
+        }
+        socket.send(&[]).await?;
+    }
+    loop {
+        socket.recv(&mut answer).await?;
+    }
+}
