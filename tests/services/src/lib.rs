@@ -75,6 +75,36 @@ pub fn npm_ws() -> Option<Command> {
     Some(node)
 }
 
+/// Node.js alone, or `None` after saying what did not run.
+pub fn node() -> Option<Command> {
+    found("npm-ws", "HAUL_NODE")
+}
+
+/// curl, with HTTP/2, or `None` after saying what did not run.
+pub fn curl() -> Option<Command> {
+    found("curl", "HAUL_CURL")
+}
+
+/// Python with the package `aiohttp`, or `None` after saying what did not run.
+pub fn python_aiohttp() -> Option<Command> {
+    found("python-aiohttp", "HAUL_PYTHON_AIOHTTP")
+}
+
+/// Python with the packages `httpx` and `h2`, or `None` after saying what did not run.
+pub fn python_httpx() -> Option<Command> {
+    found("python-httpx", "HAUL_PYTHON_HTTPX")
+}
+
+/// tinyproxy, or `None` after saying what did not run.
+pub fn tinyproxy() -> Option<Command> {
+    found("tinyproxy", "HAUL_TINYPROXY")
+}
+
+/// nginx, or `None` after saying what did not run.
+pub fn nginx() -> Option<Command> {
+    found("nginx", "HAUL_NGINX")
+}
+
 /// OpenBSD netcat, or `None` after saying what did not run.
 pub fn nc() -> Option<Command> {
     found("nc", "HAUL_NC")
