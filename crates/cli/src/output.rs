@@ -201,6 +201,15 @@ pub(crate) fn count(number: u64, what: &str) -> String {
     }
 }
 
+/// `text` as one word of a shell.
+pub(crate) fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+,".contains(c);
+    match !text.is_empty() && text.chars().all(plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
 /// `512 B`, `1.5 KiB`, `3.2 MiB`.
 pub(crate) fn size(bytes: u64) -> String {
     indicatif::HumanBytes(bytes).to_string()
@@ -209,6 +218,14 @@ pub(crate) fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_to_be_pasted_into_a_shell_is_one_word_there() {
+        assert_eq!(quoted("tcp://127.0.0.1:1"), "tcp://127.0.0.1:1");
+        assert_eq!(quoted("tcp://h:1?a=b&c"), "'tcp://h:1?a=b&c'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+        assert_eq!(quoted(""), "''");
+    }
 
     #[test]
     fn a_payload_cannot_steer_the_terminal_but_leaves_a_file_as_it_came() {

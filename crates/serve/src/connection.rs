@@ -190,8 +190,15 @@ impl Serving {
             let told = done.awaited || self.terms.json_receipts;
             let refused = done.outcome.as_ref().err().cloned();
             let answered = self.give(sender, done.outcome, done.ack, &done.session).await;
-            if let Err(why) = answered {
-                tracing::debug!(peer = self.info.peer, "a receipt could not be given: {why}");
+            match answered {
+                Ok(()) => {}
+                // No later one fits either, and it would wait for them.
+                Err(why) if why.kind() == ErrorKind::TooLarge => {
+                    tracing::warn!(peer = self.info.peer, "max_packet leaves no room for receipts: {why}");
+                    let text = format!("no receipt can be given: {}", why.message());
+                    halt.send_replace(Some(CloseReason::new(CloseReason::INTERNAL.code, text)));
+                }
+                Err(why) => tracing::debug!(peer = self.info.peer, "a receipt could not be given: {why}"),
             }
             if let Some(why) = refused.filter(|_| !told) {
                 // It hears of no receipts: the close is its answer.

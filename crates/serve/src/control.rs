@@ -1,9 +1,10 @@
-//! The socket in the data folder: taps and status.
+//! The socket in the data folder: taps, status and small commands.
 //!
 //! A client connects with haul.v1 framing and sends one text packet: `{"do":"tap","session":"7","filter":{"type":"x"}}`
-//! (session and filter may be left out) or `{"do":"status"}`. A tap is answered with every packet that is stored from
+//! (session and filter may be left out), `{"do":"status"}` or `{"do":"forget","route":"old"}`. A tap is answered with every packet that is stored from
 //! then on, with `haul.seq`, `haul.session`, `haul.at`, `haul.protocol` and `haul.peer` in its metadata; a packet with
-//! `haul.gap` alone says how many were lost there because the client was slow. A status is one JSON text.
+//! `haul.gap` alone says how many were lost there because the client was slow. A status is one JSON text; so is the
+//! answer to forget, `{"forgot":"old"}` or `{"refused":"why","kind":"not_found"}`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use haul_core::{CloseReason, Connection, Endpoint, Error, ErrorKind, Packet, Registry, Result};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
+use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -37,6 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 enum Request {
     Tap(Wish),
     Status,
+    Forget { route: String },
 }
 
 /// Where the gateway that has the data folder `data` is tapped.
@@ -96,6 +99,13 @@ async fn converse(connection: &mut Connection, shared: &Shared) -> Result<()> {
     let Some(request) = asked else { return Ok(()) };
     match request.parse_json()? {
         Request::Status => connection.send(Packet::json(&shared.status())?).await,
+        Request::Forget { route } => {
+            let answer = match shared.log.forget(&route).await {
+                Ok(()) => json!({ "forgot": route }),
+                Err(why) => json!({ "refused": why.to_string(), "kind": why.kind().as_str() }),
+            };
+            connection.send(Packet::json(&answer)?).await
+        }
         Request::Tap(wish) => {
             let mut watching = shared.taps.open(wish);
             // The first answer says that the tap is open.

@@ -130,9 +130,7 @@ impl Gateway {
     /// data folder; what opening log, sinks and listeners answer.
     pub async fn start(options: ServeOptions, registry: Registry) -> Result<Self> {
         let urls = checked(&options)?;
-        let mut log_options = options.log.clone();
-        log_options.max_packet = log_options.max_packet.max(options.max_packet.unwrap_or(0) as u64);
-        let log = EventLog::open(&options.data, log_options)
+        let log = EventLog::open(&options.data, options.log_options())
             .await
             .map_err(|why| why.while_doing(format!("start the gateway on {}", options.data.display())))?;
         let most_in_flight = options.in_flight.clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));

@@ -61,6 +61,13 @@ impl ServeOptions {
         self
     }
 
+    /// How the event log is opened: it takes what the listeners take. Tools that open it need the same.
+    pub fn log_options(&self) -> Options {
+        let mut options = self.log.clone();
+        options.max_packet = options.max_packet.max(self.max_packet.unwrap_or(0) as u64);
+        options
+    }
+
     /// The options of listeners that hold where their URL says nothing.
     pub(crate) fn listener_defaults(&self) -> Vec<(&'static str, String)> {
         let connections = self.max_connections.map(|most| ("max_connections", most.to_string()));

@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use haul::Connection;
 use haul::config::{Config, Profile};
+use haul::event_log::Options;
+use haul::serve::tap_endpoint;
 
 use crate::exit::Failure;
 
@@ -47,12 +50,22 @@ pub(crate) struct DataArgs {
 }
 
 impl DataArgs {
+    /// How its gateway opens the event log.
+    pub(crate) fn log_options(&self) -> Result<Options, Failure> {
+        Ok(super::serve::Args::of(self.config.clone()).plan()?.options.log_options())
+    }
+
     pub(crate) fn dir(&self) -> Result<PathBuf, Failure> {
         match self.data.clone().or_else(events_dir) {
             Some(dir) => Ok(dir),
             None => Ok(self.config.load()?.serve.data),
         }
     }
+}
+
+/// A connection to the gateway that has the data folder `dir`. Errors: also where none runs.
+pub(crate) async fn gateway(dir: &Path) -> haul::Result<Connection> {
+    haul::registry().connect(tap_endpoint(dir)?).await
 }
 
 /// The folder that the environment names.

@@ -1,5 +1,7 @@
 //! `haul log`: reads the event log, also while a gateway writes it.
 
+mod routes;
+
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -12,11 +14,12 @@ use serde_json::{Value, json};
 use super::data::{DataArgs, rfc3339};
 use crate::exit::{Code, Failure};
 use crate::output::{Output, Paint, count, packet_json, shown, size};
+use routes::{Forget, Routes};
 
 /// How often a log that another process writes is looked at.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Read the event log of a gateway, running or not
+/// Look into the event log of a gateway, running or not
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -31,6 +34,13 @@ enum Command {
     Ls(Ls),
     /// Print events as they are stored, until ctrl-c
     Follow(Follow),
+    /// List the routes that have a place in the log, and how much is kept for each
+    Routes(Routes),
+    /// Forget the place of a route that is no more: what it has not got is kept for it no longer
+    ///
+    /// A route that the gateway has is not forgotten. One that comes back later under that name begins with the oldest
+    /// event.
+    Forget(Forget),
     /// Read everything and report what is damaged; exit code 1 if something is
     Verify(Verify),
 }
@@ -87,6 +97,8 @@ pub(crate) async fn run(args: Args, out: Output) -> Result<(), Failure> {
         Command::Cat(args) => cat(&args, out),
         Command::Follow(args) => follow(&args.which, out).await,
         Command::Ls(args) => ls(&args.data, out),
+        Command::Routes(args) => routes::list(&args, out).await,
+        Command::Forget(args) => routes::forget(&args, out).await,
         Command::Verify(args) => verify(&args.data, out),
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::data::{ConfigArgs, events_dir};
 use crate::exit::Failure;
-use crate::output::{Output, Paint, count};
+use crate::output::{Output, Paint, count, quoted, time};
 
 /// How long a gateway whose disk failed tells its clients so.
 const AFTER_FAILURE: Duration = Duration::from_secs(2);
@@ -119,6 +119,14 @@ pub(crate) async fn run(args: Args, out: Output) -> Result<(), Failure> {
             false => format!("passing on to {name}: {sink}"),
         });
     }
+    for absent in gateway.status().log.absent {
+        let (name, events) = (&absent.name, count(absent.events, "event"));
+        out.warn(&format!(
+            "{name} is no route any more, and all that comes is kept for it ({events} so far); \
+             haul log forget {} lets it go",
+            quoted(name)
+        ));
+    }
     if let Err(why) = gateway.control() {
         out.warn(&format!("haul tap cannot reach this gateway: {why}"));
     }
@@ -142,10 +150,30 @@ pub(crate) async fn run(args: Args, out: Output) -> Result<(), Failure> {
             "make room or mend the disk, and start the gateway again: what was answered as stored is there",
         ));
     }
-    out.remark("stopping; once more to stop at once");
+    out.remark(&stopping(&gateway, drain));
     tokio::select! {
         ended = gateway.shutdown(drain) => report(&ended?, out),
         Signal::Stop = signals.only_stop() => Err(Failure::interrupted()),
+    }
+}
+
+/// What it still has to do, and how long it takes at most.
+fn stopping(gateway: &Gateway, drain: Duration) -> String {
+    let status = gateway.status();
+    let open: usize = status.listeners.iter().map(|listener| listener.open).sum();
+    let behind: u64 = status.log.sinks.iter().map(|sink| sink.lag).sum();
+    let mut todo = Vec::new();
+    if open > 0 {
+        todo.push(format!("{} to close", count(open as u64, "connection")));
+    }
+    if behind > 0 {
+        todo.push(format!("{} to pass on", count(behind, "event")));
+    }
+    match todo.is_empty() {
+        true => "stopping".to_owned(),
+        false => {
+            format!("stopping, {} within {}; once more to stop at once", todo.join(" and "), time(drain))
+        }
     }
 }
 
@@ -165,6 +193,12 @@ async fn reload(args: &Args, gateway: &Gateway, out: Output) -> Result<Duration,
         for name in names {
             out.remark(&format!("{what} {name}"));
         }
+    }
+    for name in &unrouted {
+        out.remark(&format!(
+            "what {name} has yet to get is kept; haul log forget {} lets it go",
+            quoted(name)
+        ));
     }
     for name in needs_restart {
         out.warn(&format!("{name} changed, which holds after a restart"));

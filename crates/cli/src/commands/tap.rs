@@ -1,12 +1,12 @@
 //! `haul tap`: watches what flows through a running gateway.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
-use haul::serve::tap_endpoint;
 use haul::{Connection, ErrorKind, Metadata, Packet};
 use serde_json::{Value, json};
 
-use super::data::DataArgs;
+use super::data::{self, DataArgs};
 use crate::exit::{Code, Failure};
 use crate::output::{Output, Paint, count, packet_json, shown};
 
@@ -40,7 +40,8 @@ fn pair(text: &str) -> Result<(String, String), String> {
 }
 
 pub(crate) async fn run(args: Args, out: Output) -> Result<(), Failure> {
-    let mut connection = connect(&args.data).await?;
+    let dir = args.data.dir()?;
+    let mut connection = data::gateway(&dir).await.map_err(|why| nobody(why, &dir))?;
     if args.status {
         return status(&mut connection, out).await;
     }
@@ -62,14 +63,9 @@ pub(crate) async fn run(args: Args, out: Output) -> Result<(), Failure> {
     Ok(connection.close(haul::CloseReason::NORMAL).await?)
 }
 
-async fn connect(data: &DataArgs) -> Result<Connection, Failure> {
-    let dir = data.dir()?;
-    let nobody = |why: haul::Error| {
-        let why = why.while_doing(format!("reach the gateway on {}", dir.display()));
-        Failure::connecting(why).with_hint("whether it runs, and name its data folder with --data DIR")
-    };
-    let endpoint = tap_endpoint(&dir).map_err(nobody)?;
-    haul::registry().connect(endpoint).await.map_err(nobody)
+fn nobody(why: haul::Error, dir: &Path) -> Failure {
+    let why = why.while_doing(format!("reach the gateway on {}", dir.display()));
+    Failure::connecting(why).with_hint("whether it runs, and name its data folder with --data DIR")
 }
 
 async fn status(connection: &mut Connection, out: Output) -> Result<(), Failure> {

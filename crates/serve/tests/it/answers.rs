@@ -138,6 +138,17 @@ async fn a_connection_too_many_is_turned_away() {
     assert_eq!(gateway.status().listeners[0].refused, 1);
 }
 
+#[tokio::test]
+async fn who_could_not_be_answered_is_closed_and_does_not_wait_for_ever() {
+    let data = tempfile::tempdir().unwrap();
+    let mut options = options(&data, &["tcp://127.0.0.1:0?framing=lines&receipts=json"]);
+    options.max_packet = Some(20);
+    let gateway = Gateway::start(options, registry()).await.unwrap();
+    let mut client = Lines::dial(&gateway).await;
+    client.send("x\n").await;
+    assert_eq!(client.line().await, None);
+}
+
 const RECEIPTS: &str = "tcp://127.0.0.1:0?framing=lines&receipts=json&send_buffer=4KiB";
 
 #[tokio::test]

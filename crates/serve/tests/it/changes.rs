@@ -1,44 +1,8 @@
-use haul_core::{
-    AnySink, Batch, Deliver, Error, ErrorKind, Level, Packet, Receipt, Result, Service, Sink, State,
-};
+use haul_core::{Deliver, Error, ErrorKind, Packet, State};
 use haul_event_log::{Filter, SinkOptions};
 use haul_serve::{Gateway, Route};
-use tokio::sync::watch;
 
-use crate::support::{SOON, dial, options, registry, within};
-
-/// Keeps what it is given.
-#[derive(Clone)]
-struct Kept(watch::Sender<Vec<String>>);
-
-impl Kept {
-    fn new() -> Self {
-        Self(watch::Sender::new(Vec::new()))
-    }
-
-    fn route(&self, made_of: &str) -> Route {
-        let sink = self.clone();
-        Route::new("kept", made_of, move || std::future::ready(Ok(AnySink::new(sink.clone()))))
-    }
-
-    async fn has(&self, expected: &[&str]) {
-        let mut kept = self.0.subscribe();
-        let enough = kept.wait_for(|kept| kept.len() >= expected.len());
-        assert_eq!(*within("the sink's packets", enough).await.unwrap(), expected);
-    }
-}
-
-impl Service<Batch> for Kept {
-    async fn call(&self, batch: Batch) -> Result<Vec<Result<Receipt>>> {
-        let packets = batch.into_packets();
-        let outcomes = packets.iter().map(|packet| Ok(Receipt::new(Level::Stored, packet.id()))).collect();
-        let texts = packets.iter().map(|packet| packet.as_text().unwrap().to_owned());
-        self.0.send_modify(|kept| kept.extend(texts));
-        Ok(outcomes)
-    }
-}
-
-impl Sink for Kept {}
+use crate::support::{Kept, SOON, dial, options, registry, within};
 
 const TCP: &str = "tcp://127.0.0.1:0";
 const WS: &str = "ws://127.0.0.1:0";

@@ -1,9 +1,9 @@
 use std::future::Future;
 use std::time::Duration;
 
-use haul_core::{Connection, Endpoint, Registry};
+use haul_core::{AnySink, Batch, Connection, Endpoint, Level, Receipt, Registry, Result, Service, Sink};
 use haul_event_log::{LogView, Query};
-use haul_serve::{Gateway, ServeOptions};
+use haul_serve::{Gateway, Route, ServeOptions};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpSocket, TcpStream};
@@ -102,6 +102,39 @@ pub(crate) fn stored(data: &TempDir) -> Vec<(String, String)> {
     }
     all
 }
+
+/// A sink that keeps what it is given.
+#[derive(Clone)]
+pub(crate) struct Kept(watch::Sender<Vec<String>>);
+
+impl Kept {
+    pub(crate) fn new() -> Self {
+        Self(watch::Sender::new(Vec::new()))
+    }
+
+    pub(crate) fn route(&self, made_of: &str) -> Route {
+        let sink = self.clone();
+        Route::new("kept", made_of, move || std::future::ready(Ok(AnySink::new(sink.clone()))))
+    }
+
+    pub(crate) async fn has(&self, expected: &[&str]) {
+        let mut kept = self.0.subscribe();
+        let enough = kept.wait_for(|kept| kept.len() >= expected.len());
+        assert_eq!(*within("the sink's packets", enough).await.unwrap(), expected);
+    }
+}
+
+impl Service<Batch> for Kept {
+    async fn call(&self, batch: Batch) -> Result<Vec<Result<Receipt>>> {
+        let packets = batch.into_packets();
+        let outcomes = packets.iter().map(|packet| Ok(Receipt::new(Level::Stored, packet.id()))).collect();
+        let texts = packets.iter().map(|packet| packet.as_text().unwrap().to_owned());
+        self.0.send_modify(|kept| kept.extend(texts));
+        Ok(outcomes)
+    }
+}
+
+impl Sink for Kept {}
 
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     let Ok(done) = tokio::time::timeout(Duration::from_secs(30), future).await else {

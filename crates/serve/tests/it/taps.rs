@@ -1,7 +1,7 @@
 use haul_core::{Connection, Deliver, Packet};
-use haul_serve::tap_endpoint;
+use haul_serve::{Gateway, tap_endpoint};
 
-use crate::support::{dial, registry, start, within};
+use crate::support::{Kept, dial, options, registry, start, within};
 
 async fn control(data: &tempfile::TempDir, request: &str) -> Connection {
     let endpoint = tap_endpoint(data.path()).unwrap();
@@ -50,4 +50,21 @@ async fn the_socket_is_the_owners_alone() {
     let gateway = start(&data, &[]).await;
     let mode = gateway.control().unwrap().metadata().unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
+}
+
+#[tokio::test]
+async fn a_route_that_is_no_more_is_forgotten_over_the_socket_and_one_that_is_not() {
+    let data = tempfile::tempdir().unwrap();
+    let kept = Kept::new();
+    let gateway = Gateway::start(options(&data, &[]).route(kept.route("1")), registry()).await.unwrap();
+    let answer = async |gateway_has: &str| {
+        let mut control = control(&data, r#"{"do":"forget","route":"kept"}"#).await;
+        let answer = within(gateway_has, control.recv()).await.unwrap().unwrap();
+        answer.parse_json::<serde_json::Value>().unwrap()
+    };
+    assert_eq!(answer("a refusal").await["kind"], "config");
+    gateway.reload(options(&data, &[])).await.unwrap();
+    assert_eq!(answer("an answer").await["forgot"], "kept");
+    assert!(gateway.status().log.absent.is_empty());
+    assert_eq!(answer("another refusal").await["kind"], "not_found");
 }

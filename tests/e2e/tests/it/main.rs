@@ -9,3 +9,6 @@ mod foreign;
 mod kills;
 mod operation;
 mod program;
+mod reconnect;
+mod routes;
+mod settings;

@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::program::{Gateway, LINES, Lines, TCP, WS, cat, command, haul, status, until};
+use crate::program::{Gateway, LINES, Lines, Silent, TCP, WS, cat, command, haul, status, until};
 
 #[test]
 fn a_second_gateway_on_the_folder_refuses_and_names_the_first() {
@@ -116,14 +116,33 @@ fn a_tap_shows_what_is_stored_and_a_follower_prints_it() {
 #[test]
 fn a_second_signal_ends_a_gateway_at_once() {
     let dir = tempfile::tempdir().unwrap();
-    let gateway = Gateway::start(dir.path(), &[LINES], &["--sink", "tcp://127.0.0.1:1", "--drain", "1h"]);
+    let silent = Silent::listen();
+    let gateway = Gateway::start(dir.path(), &[LINES], &["--sink", &silent.url, "--drain", "1h"]);
     Lines::dial(&gateway, 0).store("x");
+    silent.has_taken_something();
     gateway.signal("-TERM");
     // Until it listens no more, it may not have heard the first.
     let address = gateway.address(0);
     until("it to stop listening", || std::net::TcpStream::connect(&address).err());
     gateway.signal("-INT");
     assert_eq!(gateway.ended().code, Some(130));
+}
+
+#[test]
+fn a_sink_that_is_away_does_not_hold_up_a_stop_and_what_it_has_not_got_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = ["--sink", "away=tcp://127.0.0.1:1", "--drain", "1h"];
+    let gateway = Gateway::start(dir.path(), &[LINES], &args);
+    gateway.store(&["1", "2", "3"]);
+    until("the sink to be stuck", || {
+        (!status(dir.path())["log"]["sinks"][0]["stuck"].is_null()).then_some(())
+    });
+    let ended = gateway.stop();
+    assert_eq!(ended.code, Some(0));
+    let left = "warning: away has yet to get 3 events (";
+    assert!(ended.stderr.contains(left) && ended.stderr.contains("after the next start"), "{}", ended.stderr);
+    let stopped = ended.json().pop().unwrap();
+    assert_eq!((&stopped["event"], &stopped["sinks"][0]["lag"]), (&"stopped".into(), &3.into()));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -153,6 +153,13 @@ impl Gateway {
         url
     }
 
+    /// The same, of one that was started without `--json`.
+    pub(crate) fn listening_line(&mut self) {
+        let line = self.lines.recv_timeout(DEADLINE).expect("the line that says where it listens");
+        let url = line.strip_prefix("listening on ").unwrap_or_else(|| panic!("{line}"));
+        self.urls.push(url.to_owned());
+    }
+
     /// `host:port` of a listener.
     pub(crate) fn address(&self, at: usize) -> String {
         let (_, rest) = self.urls[at].split_once("://").unwrap();
@@ -172,6 +179,16 @@ impl Gateway {
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Stores a line each over its first listener, which speaks lines; all are sent before an answer is read.
+    pub(crate) fn store(&self, texts: &[&str]) {
+        let mut client = Lines::dial(self, 0);
+        assert!(client.send(&texts.iter().map(|text| format!("{text}\n")).collect::<String>()));
+        for text in texts {
+            let receipt = client.receipt().expect("a receipt");
+            assert_eq!(receipt["receipt"], "stored", "{text}: {receipt}");
+        }
     }
 
     /// SIGTERM, and how it ended.
@@ -198,6 +215,34 @@ impl Drop for Gateway {
         // An error says that it is gone already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// A haul peer that accepts a connection and says nothing more: what is delivered to it never ends.
+pub(crate) struct Silent {
+    pub(crate) url: String,
+    taken: mpsc::Receiver<()>,
+}
+
+impl Silent {
+    pub(crate) fn listen() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("tcp://{}", listener.local_addr().unwrap());
+        let (take, taken) = mpsc::sync_channel(1);
+        thread::spawn(move || {
+            let mut stream = listener.accept().unwrap().0;
+            stream.write_all(b"haul.v1\n").unwrap();
+            // The preface, and a byte of the first packet.
+            stream.read_exact(&mut [0; 9]).unwrap();
+            take.send(()).unwrap();
+            let _ = std::io::copy(&mut stream, &mut std::io::sink());
+        });
+        Self { url, taken }
+    }
+
+    /// Waits until something was sent to it.
+    pub(crate) fn has_taken_something(&self) {
+        self.taken.recv_timeout(DEADLINE).expect("something is sent to the silent peer");
     }
 }
 
