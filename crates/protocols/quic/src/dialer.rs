@@ -36,12 +36,14 @@ impl Dialer {
     /// Errors: `Io` if there is no socket to move to; the others have moved.
     pub fn migrate(&self) -> Result<usize> {
         let open: Vec<_> = self.open().iter().filter_map(Weak::upgrade).collect();
-        let moved = |endpoint: &quinn::Endpoint| endpoint.rebind(socket::towards(endpoint.local_addr()?)?);
-        let failed = open.iter().filter_map(|endpoint| moved(endpoint).err()).last();
-        match failed {
-            None => Ok(open.len()),
-            Some(why) => Err(Error::from(why).while_doing("move to another socket")),
+        let mut outcome = Ok(open.len());
+        for endpoint in open {
+            let moved = endpoint.local_addr().and_then(socket::towards).and_then(|to| endpoint.rebind(to));
+            if let Err(why) = moved {
+                outcome = Err(Error::from(why).while_doing("move to another socket"));
+            }
         }
+        outcome
     }
 
     fn keep(&self, endpoint: &Arc<quinn::Endpoint>) {
@@ -62,7 +64,7 @@ impl Dialer {
     }
 
     async fn connect(&self, endpoint: &Endpoint, config: &DialConfig) -> Result<Link> {
-        let host = socket::bare(endpoint.require_host()?);
+        let host = endpoint.require_host()?;
         let addresses = lookup_host((host, endpoint.require_port()?)).await;
         let addresses = addresses.map_err(|why| Error::new(ErrorKind::Connect, why.to_string()))?;
         let mut client = ClientConfig::new(self.tls.get(&config.tls)?);

@@ -28,7 +28,8 @@ fn bind(endpoint: &Endpoint) -> Result<Listener> {
     let socket = socket::bind(endpoint.host(), endpoint.require_port()?)?;
     let mut local = endpoint.with_port(socket.local_addr()?.port())?;
     if made {
-        local = local.with_option("pin", own.fingerprint());
+        let sign = if local.as_str().contains(['?', '#']) { '&' } else { '?' };
+        local = format!("{}{sign}pin={}", local.as_str(), own.fingerprint()).parse()?;
     }
     let quic = quinn::Endpoint::new(EndpointConfig::default(), Some(server), socket, Arc::new(TokioRuntime))?;
     let incoming = QuicIncoming { quic, path: config.path, preface: limits.handshake_deadline };
@@ -41,7 +42,7 @@ fn identity(options: &ServerOptions, host: Option<&str>) -> Result<(ServerTls, b
     if given {
         return Ok((options.build()?, false));
     }
-    let names = format!("localhost,{}", socket::bare(host.unwrap_or("127.0.0.1")));
+    let names = format!("localhost,{}", host.unwrap_or("127.0.0.1"));
     let made = ServerOptions { self_signed: Some(names), ..options.clone() };
     Ok((made.build()?, true))
 }

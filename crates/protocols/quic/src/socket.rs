@@ -18,7 +18,7 @@ const KNOCKS: [Duration; 4] =
 ///
 /// Errors: `Connect` if the host has no address, `Io` if the address is taken or not ours.
 pub fn bind(host: Option<&str>, port: u16) -> Result<UdpSocket> {
-    let host = bare(host.unwrap_or("0.0.0.0"));
+    let host = host.unwrap_or("0.0.0.0");
     let unknown = |why: io::Error| Error::new(ErrorKind::Connect, why.to_string());
     let address = (host, port).to_socket_addrs().map_err(unknown)?.next();
     let address = address.ok_or_else(|| Error::new(ErrorKind::Connect, format!("{host} has no address")))?;
@@ -40,11 +40,6 @@ pub fn towards(peer: SocketAddr) -> io::Result<UdpSocket> {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     })
-}
-
-/// A host without the brackets of an IPv6 address.
-pub fn bare(host: &str) -> &str {
-    host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host)
 }
 
 fn open(address: SocketAddr) -> io::Result<UdpSocket> {

@@ -12,7 +12,9 @@ use crate::ALPN;
 /// The last configuration that was made without files: files may change between two dials. Dials that share one resume
 /// their sessions.
 #[derive(Clone, Default)]
-pub(crate) struct TlsCache(Arc<Mutex<Option<(ClientOptions, Arc<QuicClientConfig>)>>>);
+pub(crate) struct TlsCache(Arc<Mutex<Option<Known>>>);
+
+type Known = (ClientOptions, Arc<QuicClientConfig>);
 
 impl TlsCache {
     pub(crate) fn get(&self, options: &ClientOptions) -> Result<Arc<QuicClientConfig>> {

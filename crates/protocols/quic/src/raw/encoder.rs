@@ -63,13 +63,13 @@ impl<T: Transport> LinkEncoder<T> {
     }
 
     /// The frame by itself, for a datagram.
-    fn datagram(&mut self, frame: Frame, room: usize, out: &mut WriteBuf) -> Result<()> {
+    fn datagram(&mut self, frame: &Frame, room: usize, out: &mut WriteBuf) -> Result<()> {
         let (before, tail) = (out.len(), out.tail().len());
         let too_large = |len: usize| {
             Error::new(ErrorKind::TooLarge, format!("an unreliable packet of {len} bytes with its head"))
                 .with("max_frame", room)
         };
-        if let Frame::Packet { packet, .. } = &frame
+        if let Frame::Packet { packet, .. } = frame
             && packet.len() > room
         {
             return Err(too_large(packet.len()));
@@ -87,9 +87,9 @@ impl<T: Transport> LinkEncoder<T> {
 }
 
 impl<T: Transport> Encoder for LinkEncoder<T> {
-    fn encode(&mut self, frame: Frame, out: &mut WriteBuf) -> Result<()> {
+    fn encode(&mut self, frame: &Frame, out: &mut WriteBuf) -> Result<()> {
         let before = out.len();
-        match (&frame, self.room) {
+        match (frame, self.room) {
             // A delivery waits for its receipt: it goes where nothing is lost.
             (Frame::Packet { packet, receipt: false }, Some(room))
                 if packet.reliability() == Reliability::Unreliable =>

@@ -62,7 +62,7 @@ fn tls(alert: u8, said: &str, whose: &Whose) -> String {
         (116, Whose::Peer) => "the peer requires a client certificate: set `cert=` and `key=`",
         (116, Whose::Ours) => "the client sent no certificate, and one is required",
         (42..=46 | 48, Whose::Peer) => "the peer refused this end's certificate",
-        (42..=46 | 48 | 49, Whose::Ours) => {
+        (42..=46 | 48 | 49 | 51, Whose::Ours) => {
             "the peer's certificate is not trusted: add its CA with `ca=`, pin it with `pin=`, or dial its name"
         }
         (112, _) => "the peer serves no such name: set `sni=` to one it has",

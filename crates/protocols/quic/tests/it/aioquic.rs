@@ -1,0 +1,1 @@
+//! A peer in Python that its own authors wrote: `aioquic`.
