@@ -1,7 +1,9 @@
 //! `cargo xtask soak`: the long variants of the tests.
 
-use crate::process::Result;
+use crate::fuzz::Fuzzer;
+use crate::process::{Deadline, Result};
 use crate::test;
+use crate::workspace::Workspace;
 
 /// What the names of tests with a long variant contain.
 const LONG: [&str; 5] = ["soak_", "kill_", "history::", "faults::", "codec::"];
@@ -21,6 +23,9 @@ pub(crate) struct Args {
     /// How many random histories, faults or inputs a test tries
     #[arg(long, default_value_t = 20_000)]
     histories: u64,
+    /// How long each fuzz target runs; they run where no crate and no test is chosen
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    fuzz_seconds: u64,
     /// Only this crate; may be given more than once
     #[arg(short, long = "package", value_name = "CRATE")]
     packages: Vec<String>,
@@ -28,8 +33,9 @@ pub(crate) struct Args {
     filters: Vec<String>,
 }
 
-/// Runs the tests that have a long variant, for release, with the numbers turned up.
+/// Runs the tests that have a long variant, for release, with the numbers turned up; then the fuzz targets.
 pub(crate) fn run(args: Args) -> Result {
+    let fuzz = args.packages.is_empty() && args.filters.is_empty();
     let filters = if args.filters.is_empty() { LONG.map(str::to_owned).to_vec() } else { args.filters };
     let mut variables = vec![
         ("HAUL_SOAK_MINUTES".to_owned(), args.minutes.to_string()),
@@ -39,11 +45,12 @@ pub(crate) fn run(args: Args) -> Result {
         ("PROPTEST_CASES".to_owned(), args.histories.to_string()),
     ];
     variables.extend(args.seed.map(|seed| ("HAUL_SEED".to_owned(), seed.to_string())));
-    test::run_with(test::Plan {
-        release: true,
-        packages: args.packages,
-        filters,
-        variables,
-        ..test::Plan::default()
-    })
+    let plan =
+        test::Plan { release: true, packages: args.packages, filters, variables, ..test::Plan::default() };
+    test::run_with(plan)?;
+    if fuzz {
+        let fuzzer = Fuzzer::build(&Workspace::load()?, Deadline::of_run()?)?;
+        fuzzer.run(&[], args.fuzz_seconds, args.seed.map(|seed| seed as u32))?;
+    }
+    Ok(())
 }

@@ -26,6 +26,13 @@ pub(crate) struct Extent {
     pub(crate) end: Option<Seq>,
 }
 
+impl Extent {
+    /// The number with which the next segment begins: none of this one is above it.
+    pub(crate) fn most(&self) -> Option<Seq> {
+        self.next.as_ref().map(|next| next.base)
+    }
+}
+
 impl Catalog {
     pub(crate) fn disk(&self) -> &Arc<dyn Disk> {
         match self {

@@ -95,7 +95,7 @@ fn check(catalog: &Catalog, meta: &Meta, scanner: &mut Scanner, report: &mut Rep
             }
             Step::Bad(why) => why,
         };
-        let group = scanner.find(why, extent.limit, |head| head.group).map_err(reading)?;
+        let group = scanner.find(why, extent.limit, extent.most(), |head| head.group).map_err(reading)?;
         if extent.next.is_none() && catalog.may_be_unfinished() && group.is_none() {
             report.unfinished = Some(Torn {
                 segment: meta.name(),
@@ -104,7 +104,7 @@ fn check(catalog: &Catalog, meta: &Meta, scanner: &mut Scanner, report: &mut Rep
             });
             return Ok(());
         }
-        let next = scanner.find(why, extent.limit, |_| true).map_err(reading)?;
+        let next = scanner.find(why, extent.limit, extent.most(), |_| true).map_err(reading)?;
         let mut found = damage(meta, scanner.offset, scanner.expected, why.to_string());
         found.next = next.map(|(_, seq)| seq);
         report.damage.push(found);

@@ -104,7 +104,7 @@ fn active(disk: &dyn Disk, meta: &Meta, older: &[Meta]) -> Result<Recovered> {
             Step::Bad(why) => why,
         };
         // Whatever was written after a sync proves that everything before it had been on disk.
-        let find = |wanted: fn(&format::RecordHead) -> bool| scanner.find(why, len, wanted);
+        let find = |wanted: fn(&format::RecordHead) -> bool| scanner.find(why, len, None, wanted);
         if find(|head| head.group).map_err(doing("read it"))?.is_none() {
             let offset = scanner.offset;
             report.torn = Some(Torn { segment: meta.name(), offset, bytes: len - offset });

@@ -143,11 +143,12 @@ impl Scanner {
     }
 
     /// Looks behind the bad place at `offset` for a whole record that `wanted` accepts, and answers its offset and
-    /// number. Numbers before the expected one do not come back.
+    /// number. Numbers before the expected one do not come back, and none is above `most`.
     pub(crate) fn find(
         &self,
         why: Why,
         limit: u64,
+        most: Option<Seq>,
         wanted: impl Fn(&RecordHead) -> bool,
     ) -> io::Result<Option<(u64, Seq)>> {
         let mut from = match why {
@@ -169,8 +170,9 @@ impl Scanner {
             let mut raw = [0; RECORD_HEADER];
             raw.copy_from_slice(&window[within..within + RECORD_HEADER]);
             if let Some((head, len, crc)) = RecordHead::decode(&raw, self.salt) {
-                let end = from + (RECORD_HEADER + len) as u64;
-                let plausible = head.seq >= self.expected && end <= limit;
+                let behind = from + (RECORD_HEADER + len) as u64;
+                let numbered = head.seq >= self.expected && most.is_none_or(|most| head.seq <= most);
+                let plausible = numbered && behind <= limit;
                 if plausible && wanted(&head) {
                     let payload = read(&*self.file, from + RECORD_HEADER as u64, len)?;
                     if format::crc(self.salt, &payload) == crc {

@@ -209,7 +209,7 @@ impl Walk {
         };
         let reading = |error: std::io::Error| io_error(&error, format!("read segment {}", at.meta.name()));
         if extent.next.is_none() && self.catalog.may_be_unfinished() {
-            let later = at.scanner.find(why, extent.limit, |head| head.group);
+            let later = at.scanner.find(why, extent.limit, extent.most(), |head| head.group);
             if later.map_err(reading)?.is_none() {
                 return Ok(false);
             }
@@ -220,7 +220,7 @@ impl Walk {
             }
         }
         let reading = |error: std::io::Error| io_error(&error, format!("read segment {}", at.meta.name()));
-        let next = at.scanner.find(why, extent.limit, |_| true).map_err(reading)?;
+        let next = at.scanner.find(why, extent.limit, extent.most(), |_| true).map_err(reading)?;
         if at.scanner.expected < self.want {
             // On the way to the wanted record: what lies before it does not matter.
             match (next, extent.next) {
@@ -258,7 +258,7 @@ impl Walk {
                 let extent = self.catalog.extent(at.meta.number, at.scanner.file())?;
                 let found = at
                     .scanner
-                    .find(*why, extent.limit, |_| true)
+                    .find(*why, extent.limit, extent.most(), |_| true)
                     .map_err(|error| io_error(&error, format!("read segment {}", at.meta.name())))?;
                 match (found, extent.next, extent.end) {
                     (Some(next), _, _) => {

@@ -28,8 +28,8 @@ pub(crate) fn run(data: &[u8]) {
     assert_eq!(prefixed[4..], bytes);
 }
 
-fn written(frame: &Frame, encode: fn(Frame, &mut WriteBuf) -> Result<()>) -> Bytes {
+fn written(frame: &Frame, encode: fn(&Frame, &mut WriteBuf) -> Result<()>) -> Bytes {
     let mut out = WriteBuf::default();
-    encode(frame.clone(), &mut out).expect("what was read is written");
+    encode(frame, &mut out).expect("what was read is written");
     drain(out)
 }

@@ -27,7 +27,7 @@ pub(crate) fn run(mut data: &[u8]) {
     let mut out = WriteBuf::default();
     let mut encoder = StreamEncoder::new(framing);
     for frame in &whole.0 {
-        encoder.encode(frame.clone(), &mut out).expect("what was read is written");
+        encoder.encode(frame, &mut out).expect("what was read is written");
     }
     // Its end, which for haul's own frames is an error, is not written.
     let again = decoded(framing, usize::MAX, &[&drain(out)]);

@@ -25,7 +25,7 @@ pub(crate) fn run(mut data: &[u8]) {
     // Nothing is written behind a close, and a refusal's message is cut where it is written.
     let sent: Vec<&Frame> = whole.0.iter().take_while(|frame| !matches!(frame, Frame::Close(_))).collect();
     for frame in &sent {
-        encoder.encode((*frame).clone(), &mut out).expect("what was read is written");
+        encoder.encode(frame, &mut out).expect("what was read is written");
     }
     if data.len() <= 1024 {
         let again = decoded((own, speech), bound, &[&drain(out)]);

@@ -1,6 +1,8 @@
 //! The checks that cargo itself makes.
 
 use super::Context;
+use super::policy::FUZZ_SECONDS;
+use crate::fuzz::Fuzzer;
 use crate::process::{Result, cargo};
 
 /// rustfmt changes nothing.
@@ -21,4 +23,9 @@ pub(super) fn rustdoc(context: &Context) -> Result {
     command.env("RUSTDOCFLAGS", "-D warnings");
     command.args(["doc", "--workspace", "--no-deps", "--all-features", "--quiet"]);
     context.deadline.succeed(&mut command)
+}
+
+/// libFuzzer finds no input that breaks a target.
+pub(super) fn fuzz(context: &Context) -> Result {
+    Fuzzer::build(&context.workspace, context.deadline)?.run(&[], FUZZ_SECONDS, None)
 }

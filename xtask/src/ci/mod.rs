@@ -60,6 +60,7 @@ const STEPS: &[Step] = &[
     Step { name: "clippy", what: "no warning in any target", run: builds::clippy },
     Step { name: "rustdoc", what: "no warning in the documentation", run: builds::rustdoc },
     Step { name: "features", what: "each feature compiles alone", run: features::check },
+    Step { name: "fuzz", what: "no input breaks a reader of foreign bytes", run: builds::fuzz },
     Step { name: "docs", what: "the generated pages of docs/ are up to date", run: docs::check },
     Step { name: "deny", what: "licences, bans and sources of dependencies", run: deny::check },
 ];

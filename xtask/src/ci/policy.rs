@@ -46,6 +46,10 @@ pub(super) const UMBRELLA_EXTRAS: &[&str] = &["config"];
 /// Lines of a source file: more than the first is told, more than the second fails.
 pub(super) const LINES: (usize, usize) = (250, 500);
 
+/// How long each fuzz target runs. It begins with a corpus that reaches most of what there is: this finds what a change
+/// broke near it, and leaves the run's hour to others. `cargo xtask fuzz` gives each a minute, `soak` ten.
+pub(super) const FUZZ_SECONDS: u64 = 20;
+
 /// What no file may hold: folders that only one machine has. Written in parts, so that this file does not.
 pub(super) const WORDS: &[&str] = &[
     concat!("/wo", "rk/main"),

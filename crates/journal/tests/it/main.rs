@@ -6,6 +6,7 @@ mod damage;
 mod faults;
 mod garbage;
 mod history;
+mod killed;
 mod real;
 mod retention;
 mod rotation;
