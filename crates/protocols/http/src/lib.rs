@@ -2,6 +2,7 @@
 
 mod client;
 mod config;
+mod failure;
 mod parse;
 mod server;
 mod sink;

@@ -4,7 +4,6 @@ mod config;
 mod connect;
 mod decode;
 mod dns;
-mod failure;
 mod gate;
 mod outgoing;
 mod prepare;
@@ -26,6 +25,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 pub use config::{ClientConfig, Version};
 
+use crate::failure;
 use connect::Connector;
 use gate::Gate;
 use outgoing::{Outgoing, Progress};

@@ -4,11 +4,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use haul_core::{Endpoint, Error, ErrorKind, Request, Result};
 use http::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION, RANGE,
-    USER_AGENT,
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION,
+    RANGE, USER_AGENT,
 };
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Uri, Version};
+use http::{Method, Uri, Version};
+use http_body::Body as _;
 
 use super::config::ClientConfig;
 use super::decode;
@@ -64,11 +65,15 @@ impl Defaults {
                 request.headers_mut().append(name, value.clone());
             }
         }
+        let (method, empty) = (request.method().clone(), request.body().is_end_stream());
         let headers = request.headers_mut();
         if let Some(credentials) = self.credentials.as_ref().filter(|_| own)
             && !headers.contains_key(AUTHORIZATION)
         {
             headers.insert(AUTHORIZATION, credentials.clone());
+        }
+        if sends(&method) && empty && !headers.contains_key(CONTENT_LENGTH) {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
         }
         if !headers.contains_key(USER_AGENT) {
             headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
@@ -143,6 +148,11 @@ fn without_user(uri: &Uri) -> Result<Uri> {
         parts.authority = Some(bare.parse().map_err(|why| wrong(&why))?);
     }
     Uri::from_parts(parts).map_err(|why| wrong(&why))
+}
+
+/// Whether a request with this method says how much it sends even if that is nothing (RFC 9110 section 8.6).
+fn sends(method: &Method) -> bool {
+    [Method::POST, Method::PUT, Method::PATCH].contains(method)
 }
 
 /// User and password of an endpoint as basic authentication (RFC 7617).

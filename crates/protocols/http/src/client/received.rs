@@ -10,8 +10,8 @@ use haul_core::{Error, ErrorKind, Result, Sent, Subject};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::failure;
 use super::gate::Permit;
+use crate::failure;
 
 /// The bytes of a response as they come; the request counts as under way until they have all come.
 pub(super) struct Received {

@@ -10,6 +10,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::activity::Busy;
+use crate::failure;
 
 /// A request's body: not larger than allowed, and not slower.
 pub(super) struct Upload {
@@ -55,12 +56,7 @@ pub(super) fn too_large(max: usize) -> Error {
 }
 
 fn broken(why: &hyper::Error) -> Error {
-    let (kind, status) = match why {
-        _ if why.is_incomplete_message() => (ErrorKind::Closed, 400),
-        _ if why.is_parse() || why.is_parse_too_large() => (ErrorKind::Protocol, 400),
-        _ => (ErrorKind::Closed, 400),
-    };
-    Error::new(kind, format!("the request's body broke off: {why}")).with("status", status)
+    failure::body(why).while_doing("read the request's body").with("status", 400)
 }
 
 impl HttpBody for Upload {

@@ -18,7 +18,7 @@ const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nCo
     Content-Type: text/plain; charset=utf-8\r\nContent-Length: 41\r\n\r\n\
     too many connections here; try again soon";
 
-/// 503, before the client has said a word; over TLS the socket is closed.
+/// 503, once the client has begun to ask: an answer to nothing means nothing to it. Over TLS the socket is closed.
 pub(super) fn refuse(mut tcp: TcpStream, shared: &Shared) {
     if shared.tls.is_some() {
         return;
@@ -26,11 +26,13 @@ pub(super) fn refuse(mut tcp: TcpStream, shared: &Shared) {
     let Ok(place) = shared.refusals.clone().try_acquire_owned() else { return };
     tokio::spawn(async move {
         let _place = place;
-        // Whether it arrives or not, the client is turned away.
-        let _ = tcp.try_write(ANSWER);
-        // Closed with something unread, the socket would be reset, and the answer lost: read until the client goes.
         let _ = timeout(PATIENCE, async {
             let mut scrap = [0; 1024];
+            if tcp.read(&mut scrap).await.is_ok_and(|read| read > 0) {
+                // Whether it arrives or not, the client is turned away.
+                let _ = tcp.try_write(ANSWER);
+            }
+            // Closed with something unread, the socket would be reset, and the answer lost: read until the client goes.
             while tcp.read(&mut scrap).await.is_ok_and(|read| read > 0) {}
         })
         .await;

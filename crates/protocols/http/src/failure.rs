@@ -1,12 +1,13 @@
 //! What hyper's errors mean for haul.
 
 use std::error::Error as StdError;
+use std::io;
 
 use haul_core::{Error, ErrorKind, Sent, Status};
 use hyper_util::client::legacy;
 
 /// Why an exchange failed. `begun` says whether a connection took the request up.
-pub(super) fn exchange(why: &legacy::Error, begun: bool) -> Error {
+pub(crate) fn exchange(why: &legacy::Error, begun: bool) -> Error {
     let sent = if begun && !why.is_connect() { Sent::Maybe } else { Sent::No };
     let error = explain(why).unwrap_or_else(|| {
         // hyper-util names no cause when it refuses a request by itself.
@@ -16,8 +17,8 @@ pub(super) fn exchange(why: &legacy::Error, begun: bool) -> Error {
     if refused_stream(why) { error.with_sent(Sent::No) } else { error.with_sent(sent) }
 }
 
-/// Why a response broke off.
-pub(super) fn body(why: &hyper::Error) -> Error {
+/// Why a body broke off.
+pub(crate) fn body(why: &hyper::Error) -> Error {
     let error = explain(why).unwrap_or_else(|| Error::new(ErrorKind::Closed, why.to_string()));
     error.with_sent(Sent::Maybe)
 }
@@ -30,7 +31,7 @@ fn explain(why: &(dyn StdError + 'static)) -> Option<Error> {
         if let Some(own) = error.downcast_ref::<Error>() {
             return Some(own.clone());
         }
-        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+        if let Some(io) = error.downcast_ref::<io::Error>() {
             return Some(from_io(io));
         }
         if let Some(h2) = error.downcast_ref::<h2::Error>()
@@ -46,10 +47,16 @@ fn explain(why: &(dyn StdError + 'static)) -> Option<Error> {
     by_hyper
 }
 
-fn from_io(why: &std::io::Error) -> Error {
-    match why.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
-        Some(own) => own.clone(),
-        None => Error::from(std::io::Error::new(why.kind(), why.to_string())),
+fn from_io(why: &io::Error) -> Error {
+    if let Some(own) = why.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+        return own.clone();
+    }
+    match why.kind() {
+        // Chunks and trailers that are none.
+        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
+            Error::new(ErrorKind::Protocol, why.to_string())
+        }
+        kind => Error::from(io::Error::new(kind, why.to_string())),
     }
 }
 
