@@ -1,9 +1,6 @@
-use std::future::Future;
 use std::ops::Range;
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
@@ -15,6 +12,7 @@ use crate::cursor::Cursor;
 use crate::disk::{Disk, RealDisk};
 use crate::inspect::{self, Report, SegmentInfo};
 use crate::options::{Options, Retention};
+use crate::pending::Pending;
 use crate::queue::{Change, Payloads, Work};
 use crate::reader::{Reader, Reads};
 use crate::recover::{self, Recovery};
@@ -274,29 +272,5 @@ impl std::fmt::Debug for Journal {
         let mut debug = f.debug_struct("Journal");
         debug.field("disk", &self.shared().disk.describe());
         debug.field("first", &self.first()).field("next", &self.next()).finish()
-    }
-}
-
-/// Records that are queued: resolves with their numbers when they are on disk, or with why they may not be.
-///
-/// Dropping it changes nothing: they are written all the same.
-#[must_use = "the records are not on disk before it resolves"]
-pub struct Pending {
-    answer: oneshot::Receiver<Result<Range<Seq>>>,
-    shared: Arc<Shared>,
-}
-
-impl Future for Pending {
-    type Output = Result<Range<Seq>>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let answer = ready!(Pin::new(&mut self.answer).poll(context));
-        Poll::Ready(answer.unwrap_or_else(|_| Err(self.shared.queue.closed())))
-    }
-}
-
-impl std::fmt::Debug for Pending {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pending").finish_non_exhaustive()
     }
 }

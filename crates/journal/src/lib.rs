@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
+mod answer;
 mod catalog;
+mod change;
 mod cursor;
 mod damage;
 mod disk;
@@ -8,6 +10,7 @@ mod format;
 mod inspect;
 mod journal;
 mod options;
+mod pending;
 mod queue;
 mod reader;
 mod recover;
@@ -19,6 +22,7 @@ mod shared;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 mod stats;
+mod stuck;
 mod view;
 mod walk;
 mod writer;
@@ -27,8 +31,9 @@ pub use cursor::Cursor;
 pub use damage::Damage;
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use inspect::{Report, SegmentInfo};
-pub use journal::{Journal, Pending};
+pub use journal::Journal;
 pub use options::{Keep, Options, Retention};
+pub use pending::Pending;
 pub use reader::Reader;
 pub use recover::{Recovery, Torn};
 pub use retention::Removed;

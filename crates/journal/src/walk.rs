@@ -8,11 +8,11 @@ use bytes::Bytes;
 use haul_core::{Error, ErrorKind, Result};
 
 use crate::catalog::{Catalog, Extent};
-use crate::damage::Damage;
 use crate::format::Kind;
 use crate::scan::{CHUNK, Scanner, Step, Why};
 use crate::segment::{self, Meta, io_error};
 use crate::seq::Seq;
+use crate::stuck::{Stuck, Then};
 
 /// One record of a journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,32 +39,16 @@ pub(crate) struct Walk {
     pub(crate) ready: VecDeque<Record>,
     /// The number that the next record read from disk must have.
     pub(crate) want: Seq,
-    at: Option<At>,
-    stuck: Option<Stuck>,
+    pub(crate) at: Option<At>,
+    pub(crate) stuck: Option<Stuck>,
     skip: bool,
     /// What the last `Gap` error left out.
     pub(crate) gap: Option<RangeInclusive<u64>>,
 }
 
-struct At {
-    meta: Meta,
-    scanner: Scanner,
-}
-
-/// Damage that was reported, and where reading goes on if it is to be skipped.
-struct Stuck {
-    damage: Damage,
-    error: Error,
-    then: Then,
-}
-
-enum Then {
-    /// At the next whole record behind it.
-    Find(Why),
-    /// In this segment.
-    Open(Meta),
-    /// In the segment after this number.
-    After(u64),
+pub(crate) struct At {
+    pub(crate) meta: Meta,
+    pub(crate) scanner: Scanner,
 }
 
 impl Walk {
@@ -153,7 +137,7 @@ impl Walk {
         Ok(true)
     }
 
-    fn open(&mut self, meta: Meta) -> Result<()> {
+    pub(crate) fn open(&mut self, meta: Meta) -> Result<()> {
         match segment::open(&**self.catalog.disk(), &meta) {
             Ok((file, head)) => {
                 let scanner = Scanner::new(file, &head);
@@ -244,73 +228,7 @@ impl Walk {
         Err(error)
     }
 
-    fn stick(&mut self, meta: &Meta, (offset, expected): (u64, Seq), what: String, then: Then) -> Error {
-        let damage = Damage { segment: meta.name(), offset, expected, next: None, what };
-        let error = damage.error(&self.catalog.disk().describe());
-        self.stuck = Some(Stuck { damage, error: error.clone(), then });
-        error
-    }
-
-    /// Goes past reported damage; the error is the gap, reported once.
-    fn pass(&mut self, stuck: Stuck) -> Result<()> {
-        let to = match (&stuck.then, &mut self.at) {
-            (Then::Find(why), Some(at)) => {
-                let extent = self.catalog.extent(at.meta.number, at.scanner.file())?;
-                let found = at
-                    .scanner
-                    .find(*why, extent.limit, extent.most(), |_| true)
-                    .map_err(|error| io_error(&error, format!("read segment {}", at.meta.name())))?;
-                match (found, extent.next, extent.end) {
-                    (Some(next), _, _) => {
-                        at.scanner.go_to(next);
-                        Some(next.1)
-                    }
-                    (None, Some(next), _) => {
-                        let base = next.base;
-                        self.open(next)?;
-                        Some(base)
-                    }
-                    (None, None, Some(end)) => {
-                        at.scanner.go_to((extent.limit, end));
-                        Some(end)
-                    }
-                    (None, None, None) => None,
-                }
-            }
-            (Then::Open(next), _) => {
-                let next = next.clone();
-                let base = next.base;
-                self.open(next)?;
-                Some(base)
-            }
-            (Then::After(number), _) => {
-                let next = self.catalog.list()?.into_iter().find(|meta| meta.number > *number);
-                match next {
-                    Some(next) => {
-                        let base = next.base;
-                        self.open(next)?;
-                        Some(base)
-                    }
-                    None => None,
-                }
-            }
-            (Then::Find(_), None) => Some(self.want),
-        };
-        match to {
-            Some(to) => {
-                let gap = self.gap_to(to, &format!("skipped: {}", stuck.damage));
-                self.want = self.want.max(to);
-                Err(gap)
-            }
-            None => {
-                let error = stuck.error.clone();
-                self.stuck = Some(stuck);
-                Err(error.while_doing("nothing readable is behind the damage"))
-            }
-        }
-    }
-
-    fn gap_to(&mut self, to: Seq, why: &str) -> Error {
+    pub(crate) fn gap_to(&mut self, to: Seq, why: &str) -> Error {
         let dir = self.catalog.disk().describe();
         if to <= self.want {
             self.gap = None;

@@ -1,16 +1,15 @@
 //! The thread that writes: it takes all that is queued, writes it, syncs once, and answers all who wait.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use haul_core::{Error, ErrorKind, Result, Sent, Status};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
-use crate::format::{self, Kind, RECORD_HEADER, RecordHead};
-use crate::queue::{Change, Cost, Work};
+use crate::answer::Answer;
+use crate::format::{Kind, RECORD_HEADER, RecordHead};
+use crate::queue::{Cost, Work};
 use crate::recover::Recovered;
-use crate::retention::Removed;
 use crate::segment::{self, Active, Cursors, io_error};
 use crate::seq::Seq;
 use crate::shared::Shared;
@@ -32,38 +31,13 @@ pub(crate) struct Writer {
     buffer: Vec<u8>,
     /// Something was encoded since the last sync.
     open: bool,
-    cursors_changed: bool,
+    pub(crate) cursors_changed: bool,
     rotated: bool,
     /// A segment was removed and the directory not synced since.
     pub(crate) removal_unsynced: bool,
     records: u64,
     payload_bytes: u64,
     sync_time: Duration,
-}
-
-/// An answer that waits for the sync.
-enum Answer {
-    Append(oneshot::Sender<Result<Range<Seq>>>, Range<Seq>),
-    Cursor(oneshot::Sender<Result<Seq>>, Seq),
-    Retain(oneshot::Sender<Result<Removed>>, Result<Removed>),
-}
-
-impl Answer {
-    fn give(self) {
-        match self {
-            Self::Append(done, range) => drop(done.send(Ok(range))),
-            Self::Cursor(done, position) => drop(done.send(Ok(position))),
-            Self::Retain(done, removed) => drop(done.send(removed)),
-        }
-    }
-
-    fn fail(self, error: Error) {
-        match self {
-            Self::Append(done, _) => drop(done.send(Err(error))),
-            Self::Cursor(done, _) => drop(done.send(Err(error))),
-            Self::Retain(done, _) => drop(done.send(Err(error))),
-        }
-    }
 }
 
 impl Writer {
@@ -174,48 +148,6 @@ impl Writer {
             }
         }
         Ok(())
-    }
-
-    /// Changes a cursor in memory; answers its position and the record to write, if any.
-    #[allow(clippy::type_complexity)]
-    fn change(&mut self, name: &str, change: Change) -> Result<(Seq, Option<(Kind, Vec<u8>)>)> {
-        let current = self.cursors.get(name).copied();
-        let missing = || {
-            Error::new(
-                ErrorKind::NotFound,
-                format!("commit cursor {name:?}: there is no such cursor; it was removed"),
-            )
-        };
-        let to = match (change, current) {
-            (Change::Make(_), Some(position)) => return Ok((position, None)),
-            (Change::Make(at), None) => at.unwrap_or_else(|| self.shared.first()),
-            (_, None) => return Err(missing()),
-            (Change::Remove, Some(position)) => {
-                self.cursors.remove(name);
-                self.cursors_changed = true;
-                return Ok((position, Some((Kind::Forget, name.as_bytes().to_vec()))));
-            }
-            (Change::Advance(to), Some(position)) if to <= position => return Ok((position, None)),
-            (Change::Advance(to) | Change::Move(to), Some(_)) => to,
-        };
-        if to > self.next {
-            return Err(Error::new(
-                ErrorKind::Config,
-                format!("commit cursor {name:?} at {to}: the journal ends before record {}", self.next),
-            ));
-        }
-        if current.is_none() && self.cursors.len() >= format::MAX_CURSORS {
-            return Err(Error::new(
-                ErrorKind::Overloaded,
-                format!(
-                    "make cursor {name:?}: there are {} cursors, the most a journal has: remove one",
-                    format::MAX_CURSORS
-                ),
-            ));
-        }
-        self.cursors.insert(name.to_owned(), to);
-        self.cursors_changed = true;
-        Ok((to, Some((Kind::Cursor, format::encode_cursor(name, to)))))
     }
 
     fn put(&mut self, kind: Kind, payload: &[u8]) -> Result<()> {

@@ -1,12 +1,12 @@
 use haul_core::{ErrorKind, Result};
 use haul_journal::sim::SimDisk;
-use haul_journal::{Journal, Reader, Seq, View};
+use haul_journal::{Journal, Reader, Seq};
 
 use crate::{fill, numbers, open, payload, read, segments, view};
 
 /// Bytes of a record that [`fill`] makes, and of the beginning of a segment without cursors.
-const RECORD: usize = 132;
-const START: usize = 56 + 34;
+pub(crate) const RECORD: usize = 132;
+pub(crate) const START: usize = 56 + 34;
 
 /// Changes one byte of a segment.
 fn flip(disk: &SimDisk, name: &str, at: usize) {
@@ -16,7 +16,7 @@ fn flip(disk: &SimDisk, name: &str, at: usize) {
 }
 
 /// A closed journal of 60 records in 5 segments or more.
-async fn written(disk: &SimDisk) -> Vec<String> {
+pub(crate) async fn written(disk: &SimDisk) -> Vec<String> {
     let journal = open(disk).expect("open");
     fill(&journal, 1, 60).await;
     journal.close().await.expect("close");
@@ -26,7 +26,7 @@ async fn written(disk: &SimDisk) -> Vec<String> {
     names
 }
 
-async fn end(reader: &mut Reader) -> (Vec<u64>, Result<()>) {
+pub(crate) async fn end(reader: &mut Reader) -> (Vec<u64>, Result<()>) {
     let mut seen = Vec::new();
     loop {
         match reader.next().await {
@@ -134,26 +134,6 @@ async fn a_sealed_segment_that_is_cut_short_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_missing_segment_is_an_error() {
-    let disk = SimDisk::new(4);
-    let names = written(&disk).await;
-    disk.erase(&names[2]);
-    let (from, to): (u64, u64) =
-        (names[2][9..29].parse().expect("the base"), names[3][9..29].parse().expect("the base"));
-    let journal = open(&disk).expect("open");
-    let mut reader = journal.reader(Seq(1)).expect("a reader");
-    let (seen, outcome) = end(&mut reader).await;
-    assert_eq!(seen, (1..from).collect::<Vec<_>>());
-    assert!(outcome.expect_err("a missing segment").to_string().contains("missing"));
-    reader.skip();
-    assert_eq!(end(&mut reader).await.1.expect_err("the gap").kind(), ErrorKind::Gap);
-    assert_eq!(reader.gap(), Some(from..=to - 1));
-    assert_eq!(end(&mut reader).await.0, (to..=60).collect::<Vec<_>>());
-    let report = View::open_on(disk.mount()).verify().expect("verify");
-    assert_eq!(report.damage.len(), 1, "{report:?}");
-}
-
-#[tokio::test]
 async fn a_damaged_segment_header_is_an_error_for_readers_and_for_opening() {
     for at in [0, 9, 13, 20, 30, 50, 53] {
         let disk = SimDisk::new(5);
@@ -216,50 +196,6 @@ async fn bytes_of_another_journal_inside_a_payload_are_never_taken_for_records()
 }
 
 #[tokio::test]
-async fn a_record_that_was_cut_out_whole_is_missed() {
-    let disk = SimDisk::new(9);
-    let names = written(&disk).await;
-    let mut content = disk.read(&names[0]).expect("a segment");
-    drop(content.drain(START + RECORD..START + 2 * RECORD));
-    disk.write(&names[0], content);
-    let journal = open(&disk).expect("open");
-    let mut reader = journal.reader(Seq(1)).expect("a reader");
-    let (seen, outcome) = end(&mut reader).await;
-    assert_eq!(seen, [1]);
-    assert!(outcome.expect_err("a hole").to_string().contains("record 3 stands here"));
-    reader.skip();
-    assert_eq!(end(&mut reader).await.1.expect_err("the gap").kind(), ErrorKind::Gap);
-    assert_eq!(reader.gap(), Some(2..=2));
-    assert_eq!(end(&mut reader).await.0, (3..=60).collect::<Vec<_>>());
-}
-
-#[tokio::test]
-async fn a_record_that_stands_there_twice_is_read_once() {
-    let disk = SimDisk::new(10);
-    let names = written(&disk).await;
-    let mut content = disk.read(&names[0]).expect("a segment");
-    let twice = content[START..START + RECORD].to_vec();
-    drop(content.splice(START + RECORD..START + RECORD, twice));
-    disk.write(&names[0], content);
-    let view = View::open_on(disk.mount());
-    let mut reader = view.reader(Seq(1));
-    let (mut seen, mut errors) = (Vec::new(), Vec::new());
-    loop {
-        match reader.read() {
-            Ok(Some(record)) => seen.push(record.seq.0),
-            Ok(None) => break,
-            Err(error) => {
-                errors.push(error.kind());
-                reader.skip();
-            }
-        }
-    }
-    assert_eq!(seen, (1..=60).collect::<Vec<_>>());
-    assert_eq!(errors, [ErrorKind::Codec, ErrorKind::Gap]);
-    assert_eq!(reader.gap(), None, "no record is missing");
-}
-
-#[tokio::test]
 async fn damage_that_goes_over_several_records_is_one_gap() {
     let disk = SimDisk::new(11);
     let names = written(&disk).await;
@@ -274,33 +210,4 @@ async fn damage_that_goes_over_several_records_is_one_gap() {
     assert_eq!(end(&mut reader).await.0, (4..=60).collect::<Vec<_>>());
     let damage = journal.verify().await.expect("verify").damage;
     assert_eq!((damage.len(), damage[0].next), (1, Some(Seq(4))));
-}
-
-#[tokio::test]
-async fn a_segment_of_another_journal_is_refused_by_opening_and_by_a_view() {
-    for stray in ["00000001-00000000000000000099.log", "00000002-00000000000000000001.log"] {
-        let disk = SimDisk::new(12);
-        let names = written(&disk).await;
-        disk.write(stray, disk.read(&names[0]).expect("a segment"));
-        let error = open(&disk).expect_err("a directory of two journals");
-        assert_eq!(error.kind(), ErrorKind::Codec, "{error}");
-        assert!(error.to_string().contains(stray), "{error}");
-        let (seen, error) = view(&disk, 1);
-        assert_eq!((seen, error.map(|error| error.kind())), (vec![], Some(ErrorKind::Codec)));
-    }
-}
-
-#[tokio::test]
-async fn records_behind_a_large_hole_in_the_active_segment_are_not_taken_for_a_torn_tail() {
-    let disk = SimDisk::new(13);
-    let journal = Journal::open_on(disk.mount(), haul_journal::Options::default()).expect("open");
-    fill(&journal, 1, 60).await;
-    journal.close().await.expect("close");
-    let name = segments(&disk).remove(0);
-    let mut content = disk.read(&name).expect("the segment");
-    drop(content.drain(START + RECORD..START + 59 * RECORD));
-    disk.write(&name, content);
-    let journal = open(&disk).expect("open");
-    assert_eq!((journal.recovery().torn.clone(), journal.next()), (None, Seq(61)));
-    assert_eq!(numbers(&read(&journal, Seq(60)).await), [60]);
 }

@@ -122,7 +122,7 @@ fn live_and_die(directory: &Path, round: u64, moment: Duration, told: &mut Told)
         }
     });
     // Half the processes are killed on their way to the first record.
-    if round % 2 == 0 {
+    if round.is_multiple_of(2) {
         let first = lines.iter().find(|line| line.starts_with("record "));
         told.take(&first.expect("a process that lives acknowledges something"));
     }

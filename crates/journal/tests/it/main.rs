@@ -5,8 +5,11 @@ mod cursors;
 mod damage;
 mod faults;
 mod garbage;
+mod gate;
 mod history;
+mod holes;
 mod killed;
+mod model;
 mod real;
 mod retention;
 mod rotation;
@@ -39,7 +42,8 @@ fn small() -> Options {
 /// Appends `count` records of 100 bytes, the first of which is number `from`, and checks their numbers.
 async fn fill(journal: &Journal, from: u64, count: u64) {
     for number in from..from + count {
-        assert_eq!(journal.append(payload(number)).await.expect("append"), Seq(number));
+        let appended = soon("an append", journal.append(payload(number))).await;
+        assert_eq!(appended.expect("append"), Seq(number));
     }
 }
 

@@ -145,3 +145,15 @@ async fn a_directory_without_a_journal_is_empty_to_a_view() {
     assert_eq!(nothing.reader(Seq(1)).read().expect("read"), None);
     assert!(disk.names().is_empty());
 }
+
+#[tokio::test]
+async fn a_segment_that_was_being_made_when_the_process_ended_is_removed_by_opening() {
+    let disk = SimDisk::new(10);
+    let journal = open(&disk).expect("open");
+    fill(&journal, 1, 3).await;
+    journal.close().await.expect("close");
+    disk.write("segment.tmp", "half of a segment");
+    let journal = open(&disk).expect("open");
+    assert!(!disk.names().contains(&"segment.tmp".to_owned()), "{:?}", disk.names());
+    assert_eq!(numbers(&read(&journal, Seq(1)).await), [1, 2, 3]);
+}
