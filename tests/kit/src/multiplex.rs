@@ -70,7 +70,7 @@ async fn stream(from: &Connection, to: &Connection, options: StreamOptions) -> (
     let hello = if opened.info().datagrams_only { hello.unreliable() } else { hello };
     soon("room", opened.send(hello)).await.expect("a send");
     let mut accepted = soon("the stream", to.accept()).await.expect("no error").expect("the session stands");
-    assert_eq!(next("hello", &mut accepted).await.payload()[..], b"hello"[..]);
+    same_bytes("hello", b"hello", next("hello", &mut accepted).await.payload());
     (opened, accepted)
 }
 

@@ -167,12 +167,15 @@ async fn later(cx: Suite) {
     rig.put(0..3).await;
     let mut source = rig.open().await;
     takes(&mut source, 0..3).await;
-    let taking = go(async move {
-        takes(&mut source, 3..6).await;
-        source
-    });
+    let mut waiting = Box::pin(source.next());
+    if let Some(next) = polled(1, &mut waiting).await {
+        panic!("where nothing was yet, next answered {next:?}");
+    }
     rig.put(3..6).await;
-    done("the later packets", taking).await;
+    let fourth = soon("packet 3", waiting).await.expect("no error").expect("no end");
+    assert_eq!(number_of(&fourth), 3, "the packet that comes next");
+    ack(fourth).await;
+    takes(&mut source, 4..6).await;
 }
 
 async fn acked(cx: Suite) {

@@ -1,17 +1,21 @@
-//! A layer broken for each promise: the suite must catch it, in the check that is there for it.
+//! Layers.
 
 use std::time::Duration;
 
 use haul_core::{Batch, Error, Input, Level, Packet, Receipt, Result, Sent, Service, Shared, Status};
-use haul_kit::layer::{BatchSuite, Suite};
+use haul_kit::layer;
 use tokio::sync::Mutex;
+
+use crate::proof::{ALL_TIME, PATIENCE, caught, each_is_caught, names, proves};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum How {
     Sound,
+    TriesOnce,
     AnswersOkWithoutCalling,
     ChangesTheAnswer,
     FlattensErrors,
+    TriesAgain,
     ForgetsSent,
     RetriesPermanent,
     RetriesExhausted,
@@ -42,6 +46,7 @@ impl Service<Packet> for Broken {
             _ => {
                 let answer = self.inner.call(packet.clone()).await;
                 let again = answer.as_ref().is_err_and(|why| match self.how {
+                    How::TriesAgain => true,
                     How::RetriesPermanent => why.status() == Status::Permanent,
                     How::RetriesExhausted => why.status() == Status::Exhausted,
                     How::RetriesMaybe => why.sent() == Sent::Maybe,
@@ -59,55 +64,85 @@ impl Service<Packet> for Broken {
     }
 }
 
-async fn failed(how: How, checks: Option<&[&'static str]>) -> Vec<&'static str> {
+async fn failed(how: How, checks: Vec<&'static str>, patience: Duration) -> Vec<&'static str> {
+    // What `TriesOnce` breaks is promised where `exhausts` is.
+    let section = if how == How::TriesOnce { "haul-retry" } else { "haul-kit" };
     let suite =
-        Suite::new("haul-trace", move |inner| Shared::new(Broken { inner, how, turn: Mutex::new(()) }));
-    let suite = match checks {
-        Some(checks) => suite.only(checks),
-        None => suite,
-    };
-    let failures = suite.patience(Duration::from_secs(2)).failures().await;
-    failures.iter().map(|failure| failure.check).collect()
+        layer::Suite::new(section, move |inner| Shared::new(Broken { inner, how, turn: Mutex::new(()) }));
+    names(&suite.only(&checks).patience(patience).failures().await)
 }
+
+const CAUGHT: &[(How, &str)] = &[
+    (How::ChangesTheAnswer, "answer"),
+    (How::AnswersOkWithoutCalling, "waits"),
+    (How::FlattensErrors, "errors"),
+    (How::ForgetsSent, "errors"),
+    (How::TriesOnce, "transient"),
+    (How::TriesAgain, "transient"),
+    (How::RetriesPermanent, "permanent"),
+    (How::RetriesExhausted, "exhausted"),
+    (How::RetriesMaybe, "maybe"),
+    (How::OutlivesItsCaller, "cancelled"),
+    (How::OneAtATime, "concurrent"),
+];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_broken_layer_is_caught_by_its_check() {
-    for (how, check) in [
-        (How::AnswersOkWithoutCalling, "waits"),
-        (How::ChangesTheAnswer, "answer"),
-        (How::FlattensErrors, "errors"),
-        (How::ForgetsSent, "errors"),
-        (How::RetriesPermanent, "permanent"),
-        (How::RetriesExhausted, "exhausted"),
-        (How::RetriesMaybe, "maybe"),
-        (How::OutlivesItsCaller, "cancelled"),
-        (How::OneAtATime, "concurrent"),
-    ] {
-        assert_eq!(failed(how, Some(&[check])).await, [check], "a layer that {how:?}");
-    }
+    each_is_caught(CAUGHT, |how, check| failed(how, vec![check], PATIENCE)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_layer_that_only_passes_on_passes() {
-    assert_eq!(failed(How::Sound, None).await, [""; 0]);
+    let checks: Vec<_> = layer::Suite::promises().into_iter().map(|(check, _)| check).collect();
+    assert_eq!(failed(How::Sound, checks, ALL_TIME).await, [""; 0]);
 }
 
-/// Sends whole batches again, what is stored included.
-struct WholeBatches(Shared<Batch>);
+#[test]
+fn every_promise_of_layers_is_broken_by_something() {
+    proves("layer", &layer::Suite::promises(), &caught(CAUGHT));
+}
 
-impl Service<Batch> for WholeBatches {
+#[derive(Clone, Copy, Debug)]
+enum BatchHow {
+    Passes,
+    AnswersInAnotherOrder,
+    SendsTheStoredAgain,
+}
+
+struct BrokenBatches(Shared<Batch>, BatchHow);
+
+impl Service<Batch> for BrokenBatches {
     async fn call(&self, batch: Batch) -> Result<Vec<Result<Receipt>>> {
-        let first = self.0.call(batch.clone()).await?;
-        match Batch::failure(&first) {
-            Some(why) if why.status() == Status::Transient => self.0.call(batch).await,
-            _ => Ok(first),
+        let mut first = self.0.call(batch.clone()).await?;
+        match self.1 {
+            BatchHow::AnswersInAnotherOrder => first.reverse(),
+            BatchHow::SendsTheStoredAgain => {
+                if Batch::failure(&first).is_some_and(|why| why.status() == Status::Transient) {
+                    return self.0.call(batch).await;
+                }
+            }
+            BatchHow::Passes => {}
         }
+        Ok(first)
     }
 }
 
+const CAUGHT_BATCHES: &[(BatchHow, &str)] =
+    &[(BatchHow::AnswersInAnotherOrder, "outcomes"), (BatchHow::SendsTheStoredAgain, "partial")];
+
+async fn failed_batches(how: BatchHow, checks: Vec<&'static str>) -> Vec<&'static str> {
+    let suite = layer::BatchSuite::new("haul-kit", move |inner| Shared::new(BrokenBatches(inner, how)));
+    names(&suite.only(&checks).failures().await)
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_layer_that_sends_what_is_stored_again_is_caught() {
-    let failures = BatchSuite::new("haul-trace", |inner| Shared::new(WholeBatches(inner))).failures().await;
-    let checks: Vec<_> = failures.iter().map(|failure| failure.check).collect();
-    assert_eq!(checks, ["partial"]);
+async fn each_broken_layer_of_batches_is_caught_by_its_check() {
+    each_is_caught(CAUGHT_BATCHES, |how, check| failed_batches(how, vec![check])).await;
+    let checks = layer::BatchSuite::promises().into_iter().map(|(check, _)| check).collect();
+    assert_eq!(failed_batches(BatchHow::Passes, checks).await, [""; 0]);
+}
+
+#[test]
+fn every_promise_of_layers_of_batches_is_broken_by_something() {
+    proves("layer, batches", &layer::BatchSuite::promises(), &caught(CAUGHT_BATCHES));
 }

@@ -1,191 +1,152 @@
-//! A link broken for each promise: the suite must catch it, in the check that is there for it.
+//! Links.
 
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use haul_core::wire::{Frame, SendBuf};
-use haul_core::{CloseReason, Connection, Packet, Result, WriteHalf};
-use haul_kit::{Pairs, connection, spawn};
+use haul_core::{Connection, Limits, Link};
+use haul_kit::{Pairs, connection};
 
-/// Packets between two that are spoiled.
-const EVERY: usize = 50;
+use crate::faulty::{Common, Fault, breaks, connect};
+use crate::proof::{ALL_TIME, PATIENCE, caught, each_is_caught, names, proves};
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum How {
-    Sound,
-    Drops,
-    Reorders,
-    Duplicates,
-    Truncates,
-    Corrupts,
-    LosesMetadata,
-    GrowsWithoutBound,
-    ForgetsToFlush,
-    AnswersOkWithoutSending,
-    HangsOnClose,
-    EndsCleanlyOnAbort,
-}
-
-struct Broken {
-    inner: Box<dyn WriteHalf>,
-    how: How,
-    taken: SendBuf,
-    held: Option<Frame>,
-    count: usize,
-}
-
-impl Broken {
-    fn take(&mut self, out: &mut SendBuf) -> Result<()> {
-        while let Some(frame) = out.pop() {
-            for frame in self.spoil(frame) {
-                self.taken.push(frame, None)?;
-            }
+/// Pairs of `mem` whose links are changed.
+fn pairs(
+    limits: fn(Limits) -> Limits,
+    change: impl Fn(Link) -> Link + Clone + Send + Sync + 'static,
+) -> Pairs {
+    Pairs::new(move |wanted| {
+        let change = change.clone();
+        async move {
+            let (a, b) = haul_mem::pair_with(limits(wanted));
+            let remade = async |end: Connection| connect(change(end.into_link().await.expect("a link")));
+            (remade(a).await, remade(b).await)
         }
-        Ok(())
-    }
-
-    fn spoil(&mut self, frame: Frame) -> Vec<Frame> {
-        let Frame::Packet { packet, receipt } = frame else {
-            return vec![frame];
-        };
-        self.count += 1;
-        let turn = self.count.is_multiple_of(EVERY);
-        let again = |packet: Packet| Frame::Packet { packet, receipt };
-        let cut = packet.len().saturating_sub(1);
-        match self.how {
-            How::Drops if turn => vec![],
-            How::AnswersOkWithoutSending => vec![],
-            How::Duplicates if turn => vec![again(packet.clone()), again(packet)],
-            How::Truncates if turn => vec![again(Packet::binary(packet.payload().slice(..cut)))],
-            How::Corrupts if turn && cut > 0 => {
-                let mut bytes = packet.payload().to_vec();
-                bytes[cut] ^= 1;
-                vec![again(Packet::binary(bytes))]
-            }
-            How::LosesMetadata => vec![again(packet.with_metadata(Default::default()))],
-            How::Reorders if turn => {
-                self.held = Some(again(packet));
-                vec![]
-            }
-            How::Reorders => [Some(again(packet)), self.held.take()].into_iter().flatten().collect(),
-            _ => vec![again(packet)],
-        }
-    }
-}
-
-impl WriteHalf for Broken {
-    fn poll_write(&mut self, cx: &mut Context<'_>, out: &mut SendBuf) -> Poll<Result<()>> {
-        match self.how {
-            How::GrowsWithoutBound => {
-                self.take(out)?;
-                let _ = self.inner.poll_write(cx, &mut self.taken)?;
-                Poll::Ready(Ok(()))
-            }
-            How::ForgetsToFlush => {
-                // What came before goes out now; what comes now waits for what comes next.
-                let written = self.inner.poll_write(cx, &mut self.taken)?;
-                if written.is_ready() {
-                    self.take(out)?;
-                }
-                written.map(Ok)
-            }
-            _ => loop {
-                if self.inner.poll_write(cx, &mut self.taken)?.is_pending() {
-                    return Poll::Pending;
-                }
-                let Some(frame) = out.pop() else {
-                    return Poll::Ready(Ok(()));
-                };
-                for frame in self.spoil(frame) {
-                    self.taken.push(frame, None)?;
-                }
-            },
-        }
-    }
-
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        if self.how == How::GrowsWithoutBound {
-            let _ = self.inner.poll_write(cx, &mut self.taken)?;
-        }
-        self.inner.poll_flush(cx)
-    }
-
-    fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        if self.how == How::HangsOnClose {
-            return Poll::Pending;
-        }
-        if self.inner.poll_write(cx, &mut self.taken)?.is_pending() {
-            return Poll::Pending;
-        }
-        self.inner.poll_finish(cx)
-    }
-
-    fn abort(&mut self, reason: &CloseReason) {
-        if self.how == How::EndsCleanlyOnAbort {
-            let mut cx = Context::from_waker(std::task::Waker::noop());
-            let _ = self.inner.poll_finish(&mut cx);
-        } else {
-            self.inner.abort(reason);
-        }
-    }
-}
-
-fn broken(how: How) -> Pairs {
-    Pairs::new(move |limits| async move {
-        let (a, b) = haul_mem::pair_with(limits);
-        let mut link = a.into_link().await.expect("a link");
-        link.write =
-            Box::new(Broken { inner: link.write, how, taken: SendBuf::default(), held: None, count: 0 });
-        (Connection::new(link, spawn), b)
     })
 }
 
-async fn failed(pairs: Pairs, checks: &[&'static str]) -> Vec<&'static str> {
-    let suite = connection::Suite::new("haul-mem", pairs);
-    let failures = suite.only(checks).patience(Duration::from_secs(2)).failures().await;
-    for failure in &failures {
-        let text = failure.to_string();
-        assert!(text.contains("haul-mem breaks its promise that"), "{text}");
-    }
-    failures.iter().map(|failure| failure.check).collect()
+fn broken(fault: Fault) -> Pairs {
+    let common = Common::default();
+    pairs(|limits| limits, move |link| breaks(link, fault, &common))
 }
 
-/// What catches what.
-const CAUGHT: [(How, &str); 11] = [
-    (How::Drops, "order"),
-    (How::Reorders, "order"),
-    (How::Duplicates, "order"),
-    (How::Truncates, "order"),
-    (How::Corrupts, "order"),
-    (How::LosesMetadata, "metadata"),
-    (How::GrowsWithoutBound, "slow_reader"),
-    (How::ForgetsToFlush, "flush"),
-    (How::AnswersOkWithoutSending, "flush"),
-    (How::HangsOnClose, "close_drains"),
-    (How::EndsCleanlyOnAbort, "abort"),
+async fn failed(
+    section: &'static str,
+    pairs: Pairs,
+    checks: Vec<&'static str>,
+    patience: Duration,
+) -> Vec<&'static str> {
+    let suite = connection::Suite::new(section, pairs).only(&checks).connections(20);
+    names(&suite.patience(patience).failures().await)
+}
+
+const CAUGHT: &[(Fault, &str)] = &[
+    (Fault::EndsCleanlyOnAbort, "states"),
+    (Fault::Miscounts, "statistics"),
+    (Fault::Miscounts, "discards"),
+    (Fault::LosesPings, "pings"),
+    (Fault::Drops, "order"),
+    (Fault::Reorders, "order"),
+    (Fault::Duplicates, "order"),
+    (Fault::Truncates, "order"),
+    (Fault::Corrupts, "order"),
+    (Fault::LosesTheEmpty, "sizes"),
+    (Fault::LosesKinds, "kinds"),
+    (Fault::LosesMetadata, "metadata"),
+    (Fault::Reorders, "batch"),
+    (Fault::ForgetsToFlush, "flush"),
+    (Fault::AnswersOkWithoutSending, "flush"),
+    (Fault::Corrupts, "both_ways"),
+    (Fault::Reorders, "many_senders"),
+    (Fault::MixesConnections, "many"),
+    (Fault::LosesUnreliable, "unreliable"),
+    (Fault::EndsBothOnFinish, "half_close"),
+    (Fault::HangsOnClose, "close_drains"),
+    (Fault::LosesTheLast, "close_drains"),
+    (Fault::ForgetsTheReason, "close_reason"),
+    (Fault::HangsOnClose, "both_close"),
+    (Fault::SwallowsTheEnd, "after_close"),
+    (Fault::EndsCleanlyOnAbort, "abort"),
+    (Fault::LosesTheLast, "drop_drains"),
+    (Fault::SwallowsTheEnd, "split_halves"),
+    (Fault::SwallowsFailures, "lost_is_told"),
+    (Fault::GrowsWithoutBound, "slow_reader"),
+    (Fault::GrowsWithoutBound, "never_reads"),
+    (Fault::SwallowsFailures, "blocked_send_ends"),
+    (Fault::Truncates, "sends"),
+    (Fault::Drops, "receives"),
+    (Fault::Drops, "flushes"),
+    (Fault::LosesTheLast, "closes"),
+    (Fault::Duplicates, "delivers"),
+    (Fault::ClaimsMore, "levels"),
+    (Fault::AnswersForThePeer, "wait"),
+    (Fault::ForgetsWhyRefused, "refusals"),
+    (Fault::AcceptsTheRefused, "batches"),
+    (Fault::AnswersForThePeer, "cut"),
+    (Fault::Drops, "into_link"),
+    (Fault::Drops, "stream_and_sink"),
 ];
+
+/// What is wrong with what a link says of itself, or with its bounds.
+#[derive(Clone, Copy, Debug)]
+enum Said {
+    DeclaresLess,
+    DeclaresNoCloseFrames,
+    DeclaresThePast,
+    HasStreamsAllTheSame,
+    TakesAnySize,
+    WaitsForEver,
+}
+
+const SAID: &[(Said, &str)] = &[
+    (Said::DeclaresLess, "capabilities"),
+    (Said::DeclaresNoCloseFrames, "capabilities"),
+    (Said::DeclaresThePast, "capabilities"),
+    (Said::HasStreamsAllTheSame, "single_stream"),
+    (Said::TakesAnySize, "too_large"),
+    (Said::TakesAnySize, "oversize_received"),
+    (Said::TakesAnySize, "batch"),
+    (Said::WaitsForEver, "idle"),
+];
+
+fn saying(said: Said) -> Pairs {
+    let limits = match said {
+        Said::TakesAnySize => |limits| Limits { max_packet: 64 << 20, ..limits },
+        _ => |limits| limits,
+    };
+    pairs(limits, move |mut link| {
+        match said {
+            Said::DeclaresLess => link.info.receipts = false,
+            Said::DeclaresNoCloseFrames => link.info.close_frames = false,
+            Said::DeclaresThePast => link.info.opened_at = std::time::UNIX_EPOCH,
+            Said::WaitsForEver => link.limits.idle_deadline = None,
+            Said::HasStreamsAllTheSame | Said::TakesAnySize => {}
+        }
+        link
+    })
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_broken_link_is_caught_by_its_check() {
-    for (how, check) in CAUGHT {
-        assert_eq!(failed(broken(how), &[check]).await, [check], "a link that {how:?}");
-    }
+    each_is_caught(CAUGHT, |fault, check| failed("haul-mem", broken(fault), vec![check], PATIENCE)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_link_that_says_what_is_not_so_is_caught_by_its_check() {
+    let said = |said, check| {
+        // It has streams, where `haul-tcp` has none.
+        let section = if matches!(said, Said::HasStreamsAllTheSame) { "haul-tcp" } else { "haul-mem" };
+        failed(section, saying(said), vec![check], PATIENCE)
+    };
+    each_is_caught(SAID, said).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_link_that_only_passes_on_is_not_caught() {
-    let mut checks: Vec<_> = CAUGHT.iter().map(|(_, check)| *check).collect();
-    checks.dedup();
-    assert_eq!(failed(broken(How::Sound), &checks).await, [""; 0]);
+    let checks: Vec<_> = connection::Suite::promises().into_iter().map(|(check, _)| check).collect();
+    assert_eq!(failed("haul-mem", broken(Fault::Sound), checks, ALL_TIME).await, [""; 0]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_declares_less_than_expected_is_caught() {
-    let modest = Pairs::new(|limits| async move {
-        let (a, b) = haul_mem::pair_with(limits);
-        let mut link = a.into_link().await.expect("a link");
-        link.info.receipts = false;
-        (Connection::new(link, spawn), b)
-    });
-    assert_eq!(failed(modest, &["capabilities"]).await, ["capabilities"]);
+#[test]
+fn every_promise_of_connections_is_broken_by_something() {
+    let caught = [caught(SAID), caught(CAUGHT), crate::broken_streams::caught()].concat();
+    proves("connection", &connection::Suite::promises(), &caught);
 }

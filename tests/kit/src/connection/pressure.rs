@@ -72,8 +72,10 @@ pub(super) async fn blocked_send_ends(cx: Suite) {
     let waiting = go({
         let (sender, packet) = (sender.clone(), cx.numbered(1, SIZE));
         async move {
-            // Room may come up while the connection ends.
-            while let Ok(()) = sender.send(packet.clone()).await {}
+            // Room may come up while the connection ends; a link that takes everything must not hold up the test.
+            while let Ok(()) = sender.send(packet.clone()).await {
+                tokio::task::yield_now().await;
+            }
         }
     });
     b.abort(CloseReason::INTERNAL);
