@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use base64::Engine;
-use haul::{Kind, Packet};
+use haul::{Kind, Metadata, Packet};
 use serde_json::{Value, json};
 
 use crate::args::{Binary, ColorChoice, Global};
@@ -65,6 +65,30 @@ impl Output {
 
     pub(crate) fn color_err(&self) -> bool {
         self.color_err
+    }
+
+    /// Rows of columns on stdout: aligned on a terminal, with tabs between them elsewhere. The first is a name.
+    pub(crate) fn table(&self, rows: &[Vec<String>]) -> Result<(), Failure> {
+        let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+        let width = |at: usize| {
+            rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<_> = (0..columns).map(width).collect();
+        for row in rows {
+            let mut line = String::new();
+            for (at, cell) in row.iter().enumerate() {
+                let name = if at == 0 { self.paint(Paint::Name, cell) } else { cell.clone() };
+                line.push_str(&name);
+                if at + 1 < row.len() {
+                    match self.terminal {
+                        true => line.push_str(&" ".repeat(widths[at] - cell.chars().count() + 2)),
+                        false => line.push('\t'),
+                    }
+                }
+            }
+            self.line(&line)?;
+        }
+        Ok(())
     }
 
     /// `text` in colour, for stdout.
@@ -168,6 +192,16 @@ pub(crate) fn shown(packet: &Packet, binary: Option<Binary>, terminal: bool) -> 
     }
 }
 
+/// Metadata behind a payload: ` a=1 b="two words"`; nothing if there is none.
+pub(crate) fn noted(metadata: &Metadata) -> String {
+    let plain = |text: &str| !text.is_empty() && text.chars().all(|c| !c.is_whitespace() && !c.is_control());
+    let note = |(name, value): (&str, &str)| match plain(name) && plain(value) {
+        true => format!(" {name}={value}"),
+        false => format!(" {name:?}={value:?}"),
+    };
+    metadata.iter().map(note).collect()
+}
+
 /// `text` with control characters, tab excepted, escaped.
 fn printable(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
@@ -218,6 +252,13 @@ pub(crate) fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn metadata_is_shown_so_that_names_and_values_can_be_told_apart() {
+        let packet = Packet::text("").with("a", "1").with("b", "two words");
+        assert_eq!(noted(packet.metadata()), r#" a=1 "b"="two words""#);
+        assert_eq!(noted(Packet::text("").metadata()), "");
+    }
 
     #[test]
     fn what_is_to_be_pasted_into_a_shell_is_one_word_there() {

@@ -32,7 +32,8 @@ pub(crate) fn init(global: &Global, log: Option<Log>, out: Output) -> Result<(),
         .with_ansi(out.color_err() && !json);
     match json {
         true => subscriber.json().init(),
-        false => subscriber.init(),
+        // Which module speaks is for who debugs.
+        false => subscriber.with_target(global.verbose > 1).init(),
     }
     Ok(())
 }

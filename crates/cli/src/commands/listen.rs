@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::args::{Binary, Listen};
 use crate::exit::Failure;
-use crate::output::{Output, Paint, packet_json, shown};
+use crate::output::{Output, Paint, noted, packet_json, shown};
 
 /// Packets that a slow receiver of a broadcast may be behind; then it misses some and is told of on stderr.
 const BEHIND: usize = 1024;
@@ -179,10 +179,7 @@ impl Room {
         let mut line = format!("{} {} ", self.out.paint(Paint::Name, peer), self.out.paint(Paint::Good, "<"))
             .into_bytes();
         line.extend(shown(packet, self.binary, self.out.terminal));
-        if !packet.metadata().is_empty() {
-            let metadata = format!(" {:?}", packet.metadata());
-            line.extend(self.out.paint(Paint::Faint, &metadata).into_bytes());
-        }
+        line.extend(self.out.paint(Paint::Faint, &noted(packet.metadata())).into_bytes());
         line.push(b'\n');
         self.out.bytes(&line)
     }

@@ -8,7 +8,9 @@ use std::time::{Duration, SystemTime};
 
 use clap::Subcommand;
 use haul::ErrorKind;
-use haul::event_log::{DeadLetter, Events, LogView, Query, Recorded, session_name, session_of_name};
+use haul::event_log::{
+    DeadLetter, Events, LogView, Query, Recorded, SessionInfo, session_name, session_of_name,
+};
 use serde_json::{Value, json};
 
 use super::data::{DataArgs, rfc3339};
@@ -277,13 +279,16 @@ fn ls(data: &DataArgs, out: Output) -> Result<(), Failure> {
         }
         return Ok(());
     }
-    for info in sessions {
-        let (events, last) = (count(info.events, "event"), ago(info.last_at));
-        let name = out.paint(Paint::Name, &session_name(&info.session));
-        let numbers = format!("{}-{}", info.first, info.last);
-        out.line(&format!("{name}\t{events}\t{}\t{numbers}\t{last}", size(info.bytes)))?;
-    }
-    Ok(())
+    let row = |info: SessionInfo| {
+        vec![
+            session_name(&info.session),
+            count(info.events, "event"),
+            size(info.bytes),
+            format!("{}-{}", info.first, info.last),
+            ago(info.last_at),
+        ]
+    };
+    out.table(&sessions.into_iter().map(row).collect::<Vec<_>>())
 }
 
 fn ago(at: SystemTime) -> String {

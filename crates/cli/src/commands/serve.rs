@@ -108,6 +108,10 @@ pub(crate) async fn run(args: Args, out: Output) -> Result<(), Failure> {
     let plan = args.plan()?;
     let mut signals = Signals::listen()?;
     let data = plan.options.data.clone();
+    std::fs::create_dir_all(&data).map_err(|why| {
+        let why = haul::Error::from(why).while_doing(format!("make the data folder {}", data.display()));
+        Failure::from(why).with_hint("choose a folder that can be written, with --data DIR")
+    })?;
     let gateway = Gateway::start(plan.options, haul::registry()).await?;
     for endpoint in gateway.local_endpoints() {
         listening(&endpoint.to_string(), out)?;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::data::{self, DataArgs};
 use crate::exit::{Code, Failure};
-use crate::output::{Output, Paint, count, packet_json, shown};
+use crate::output::{Output, Paint, count, noted, packet_json, shown};
 
 /// Watch what flows through a running gateway
 ///
@@ -56,7 +56,9 @@ pub(crate) async fn run(args: Args, out: Output) -> Result<(), Failure> {
             received = connection.recv() => received?,
         };
         let Some(packet) = packet else {
-            return Err(Failure::new(Code::Connect, "the gateway ended"));
+            return Err(
+                Failure::new(Code::Connect, "the gateway ended").with_hint("start it again, and then this")
+            );
         };
         left -= u64::from(show(packet, out)?);
     }
@@ -65,7 +67,7 @@ pub(crate) async fn run(args: Args, out: Output) -> Result<(), Failure> {
 
 fn nobody(why: haul::Error, dir: &Path) -> Failure {
     let why = why.while_doing(format!("reach the gateway on {}", dir.display()));
-    Failure::connecting(why).with_hint("whether it runs, and name its data folder with --data DIR")
+    Failure::connecting(why).with_hint("check that it runs, and name its data folder with --data DIR")
 }
 
 async fn status(connection: &mut Connection, out: Output) -> Result<(), Failure> {
@@ -105,10 +107,12 @@ fn show(mut packet: Packet, out: Output) -> Result<bool, Failure> {
     } else {
         let of = |name: &str| facts.iter().find(|(known, _)| *known == name).map_or("", |(_, value)| value);
         let session = haul::event_log::session_name(of("session"));
-        let head = format!("{} {session} {} {}", of("seq"), of("protocol"), of("peer"));
-        let mut line = out.paint(Paint::Faint, &head).into_bytes();
-        line.push(b' ');
+        let head = format!("{} {} {}", of("seq"), of("protocol"), of("peer"));
+        let head =
+            [out.paint(Paint::Faint, &head), out.paint(Paint::Name, &session), out.paint(Paint::Good, "<")];
+        let mut line = (head.join(" ") + " ").into_bytes();
         line.extend(shown(&packet, None, out.terminal));
+        line.extend(out.paint(Paint::Faint, &noted(packet.metadata())).into_bytes());
         line.push(b'\n');
         out.bytes(&line)?;
     }

@@ -86,10 +86,12 @@ pub struct Route {
     /// A delivery is full when its payloads have this many bytes. Default `"1MiB"`.
     #[serde(default, deserialize_with = "value::some_bytes::<_, { u32::MAX as usize }>")]
     pub batch_bytes: Option<usize>,
-    /// How many events of a session one delivery may hold. `strict`, the default: one, so that order holds whatever the
-    /// receiver does. `batch`: as many as there are, which is faster where most events are of one session.
+    /// How many events of a session one delivery may hold. `strict`: one, so that order holds whatever the receiver
+    /// does. `batch`: as many as there are, which is faster where most events are of one session; order holds if the
+    /// receiver takes nothing behind what it failed, as another gateway. Default `batch` for receivers that are known
+    /// to be so (`file:`, `log:`, `null:`, and `tcp://` and `unix://` with another framing than haul's), else `strict`.
     #[serde(default)]
-    pub order: Order,
+    pub order: Option<Order>,
     /// How far behind an event that the receiver fails those of other sessions go on, in events, 1 to 1000000; after a
     /// crash so many are delivered again at most. Default 4096.
     #[serde(default, deserialize_with = "value::some_count::<_, MANY>")]
@@ -112,7 +114,7 @@ impl Route {
             metadata: true,
             batch: None,
             batch_bytes: None,
-            order: Order::default(),
+            order: None,
             ahead: None,
             backoff: Backoff::default(),
             layers: Vec::new(),

@@ -1,7 +1,7 @@
 //! From a route to the sink and layers that it names.
 
 use haul_core::{AnySink, Batch, Endpoint, Error, Registry, Result, Shared};
-use haul_event_log::{Filter, SinkOptions};
+use haul_event_log::{Filter, Order, SinkOptions};
 #[cfg(any(feature = "retry", feature = "timeout", feature = "trace"))]
 use tower_layer::Layer as _;
 
@@ -29,7 +29,7 @@ impl Route {
         let mut options = SinkOptions::default()
             .filter(self.filter.iter().fold(Filter::new(), wants))
             .backoff(haul_core::Backoff { base, factor, cap })
-            .order(self.order);
+            .order(self.order.unwrap_or_else(|| self.usual_order()));
         if let Some(batch) = self.batch {
             options = options.batch(batch);
         }
@@ -42,6 +42,21 @@ impl Route {
         match self.metadata {
             true => options,
             false => options.bare(),
+        }
+    }
+
+    /// As many events of a session as there are, where the sink accepts nothing behind what it failed: it writes one
+    /// file or stream, in order, up to the first failure. Another, and a haul peer, answers for each by itself.
+    fn usual_order(&self) -> Order {
+        let Ok(endpoint) = Endpoint::parse(&self.sink) else {
+            return Order::Strict;
+        };
+        let foreign =
+            || endpoint.query().any(|(name, value)| name == "framing" && !value.starts_with("haul"));
+        match endpoint.scheme() {
+            "file" | "log" | "null" => Order::Batch,
+            "tcp" | "unix" if foreign() => Order::Batch,
+            _ => Order::Strict,
         }
     }
 }

@@ -78,8 +78,25 @@ fn a_route_says_how_it_is_delivered_to_and_the_event_log_is_told() {
         .ahead(9)
         .backoff(haul_core::Backoff { base, factor: 3.0, cap });
     assert_eq!(told, expected);
-    let plain = read("[[route]]\nname = 'a'\nsink = 'null:'", Profile::Dev, &[]).unwrap();
-    assert_eq!(plain.routes[0].sink_options(), SinkOptions::default());
+    let plain = Route::new("a", "ws://host").sink_options();
+    assert_eq!(plain, SinkOptions::default());
+}
+
+#[test]
+fn order_is_left_to_a_receiver_only_where_it_is_known_to_keep_it() {
+    for (sink, order) in [
+        ("file:out", Order::Batch),
+        ("null:", Order::Batch),
+        ("tcp://host:1?framing=lines", Order::Batch),
+        ("tcp://host:1?framing=haul.v1", Order::Strict),
+        ("tcp://host:1", Order::Strict),
+        ("ws://host/?framing=lines", Order::Strict),
+        ("kafka://host", Order::Strict),
+    ] {
+        assert_eq!(Route::new("a", sink).sink_options().order, order, "{sink}");
+    }
+    let asked = Route { order: Some(Order::Strict), ..Route::new("a", "null:") };
+    assert_eq!(asked.sink_options().order, Order::Strict);
 }
 
 #[test]

@@ -40,10 +40,10 @@ fn deliveries(keys: &str) -> u64 {
 
 #[test]
 fn batch_batch_bytes_and_order_say_what_a_delivery_holds() {
-    assert_eq!(deliveries(""), 30, "strictly, one of a session");
+    assert_eq!(deliveries("order = 'strict'"), 30, "one of a session");
     assert_eq!(deliveries("order = 'batch'"), 1);
-    assert_eq!(deliveries("order = 'batch'\nbatch = 5"), 6);
-    assert_eq!(deliveries("order = 'batch'\nbatch_bytes = 12"), 10);
+    assert_eq!(deliveries("batch = 5"), 6);
+    assert_eq!(deliveries("batch_bytes = 12"), 10);
 }
 
 #[test]

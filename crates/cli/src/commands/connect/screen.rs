@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use haul::{Info, Packet, State};
+use haul::{CloseReason, Info, Packet, State};
 use serde_json::json;
 
 use crate::args::Binary;
@@ -98,9 +98,12 @@ impl Screen {
             let state = json!({ "event": "state", "state": state.name(), "attempt": attempt, "why": why });
             return self.out.object(&state);
         }
+        // Who ends well gives no reason.
+        let clean =
+            matches!(state, State::Disconnected { reason: Some(reason) } if *reason == CloseReason::NORMAL);
         self.out.remark(&match (attempt, why) {
             (Some(attempt), _) => format!("{}, attempt {attempt}", state.name()),
-            (_, Some(why)) => format!("{}: {why}", state.name()),
+            (_, Some(why)) if !clean => format!("{}: {why}", state.name()),
             _ => state.name().to_owned(),
         });
         Ok(())

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::open;
 use crate::commands::data::{DataArgs, gateway};
 use crate::exit::{Code, Failure};
-use crate::output::{Output, Paint, count, size};
+use crate::output::{Output, count, size};
 
 /// How long closing the log may take once a route is forgotten.
 const CLOSE: Duration = Duration::from_secs(10);
@@ -32,6 +32,7 @@ pub(super) struct Forget {
 pub(super) async fn list(args: &Routes, out: Output) -> Result<(), Failure> {
     let (view, dir) = open(&args.data)?;
     let attached = attached(&dir).await;
+    let mut rows = Vec::new();
     for route in view.routes()? {
         // Without a gateway nobody knows which there will be.
         let used = attached.as_ref().map(|names| names.contains(&route.name));
@@ -46,15 +47,17 @@ pub(super) async fn list(args: &Routes, out: Output) -> Result<(), Failure> {
             }))?;
             continue;
         }
-        let name = out.paint(Paint::Name, &route.name);
-        let behind = format!("{} behind", count(route.events, "event"));
-        let note = match used {
-            Some(false) => out.paint(Paint::Bad, "\tnot a route of the gateway any more"),
-            _ => String::new(),
-        };
-        out.line(&format!("{name}\t{behind}\t{} kept{note}", size(route.bytes)))?;
+        let mut row = vec![
+            route.name,
+            format!("{} behind", count(route.events, "event")),
+            format!("{} kept", size(route.bytes)),
+        ];
+        if used == Some(false) {
+            row.push("no route of the gateway any more".to_owned());
+        }
+        rows.push(row);
     }
-    Ok(())
+    out.table(&rows)
 }
 
 pub(super) async fn forget(args: &Forget, out: Output) -> Result<(), Failure> {
