@@ -193,7 +193,7 @@ impl Service<Batch> for Written {
         let mut bytes = WriteBuf::default();
         let mut encode = |packet: Packet| {
             let id = packet.id();
-            encoder.encode(Frame::packet(packet), &mut bytes)?;
+            encoder.encode(&Frame::packet(packet), &mut bytes)?;
             Ok(Receipt::new(Level::Sent, id))
         };
         let outcomes = batch.into_packets().into_iter().map(&mut encode).collect();

@@ -6,13 +6,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::wire::{Frame, SendBuf, WriteBuf};
-use crate::{CloseReason, Info, Limits, Multiplex, Result, StateCell};
+use crate::{CloseReason, Info, Limits, Multiplex, Packet, Result, StateCell};
 
 /// The receiving half of a link. It shares no lock with the writing half.
 pub trait ReadHalf: Send {
     /// The next frame. `None` when the peer has finished: nothing more will come. After an error of kind `Gap`
     /// reading goes on; any other error is the end.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame>>>;
+
+    /// Appends packets that have arrived whole already, in order and at most `most`, without reading: the cheap way for
+    /// many small ones. It stops before all else (a packet that wants a receipt, other frames, errors), which the next
+    /// [`poll_read`](Self::poll_read) gives. The default appends none.
+    fn take_arrived(&mut self, _packets: &mut Vec<Packet>, _most: usize) {}
 
     /// Packets that arrived so far and were dropped for want of room, where a protocol may do so (datagrams). They are
     /// part of [`Stats::packets_discarded`](crate::Stats::packets_discarded).
@@ -42,7 +47,7 @@ pub trait WriteHalf: Send {
 pub trait Encoder: Send {
     /// Appends `frame` to `out`. On an error nothing was appended. Errors: `Unsupported` for what the protocol cannot
     /// carry (metadata, receipts, pings), `Codec` for what it cannot express.
-    fn encode(&mut self, frame: Frame, out: &mut WriteBuf) -> Result<()>;
+    fn encode(&mut self, frame: &Frame, out: &mut WriteBuf) -> Result<()>;
 }
 
 /// A protocol's connection before core drives it: halves, facts, bounds.

@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::link::{ReadHalf, WriteHalf};
 use crate::wire::{Frame, Framing, PREFACE, SendBuf, StreamDecoder, StreamEncoder};
-use crate::{Error, ErrorKind, Info, Limits, Link, ReadBuf, Result};
+use crate::{Error, ErrorKind, Info, Limits, Link, Packet, ReadBuf, Result};
 
 /// Pieces handed to one vectored write.
 const SLICES: usize = 16;
@@ -92,6 +92,10 @@ impl<R: AsyncRead + Unpin + Send> ReadHalf for StreamRead<R> {
                 self.ended = true;
             }
         }
+    }
+
+    fn take_arrived(&mut self, packets: &mut Vec<Packet>, most: usize) {
+        self.decoder.take_arrived(&mut self.read.bytes, packets, most);
     }
 }
 

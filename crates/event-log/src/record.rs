@@ -31,8 +31,9 @@ pub(crate) fn encode(event: Event) -> Result<Bytes> {
     out.push(protocol.len() as u8);
     out.extend_from_slice(protocol.as_bytes());
     put_long(&mut out, cut(&event.peer, MAX_PEER));
-    let payload = wire::encode_head(Frame::packet(event.packet), &mut out)?;
-    out.extend_from_slice(&payload);
+    let frame = Frame::packet(event.packet);
+    let payload = wire::encode_head(&frame, &mut out)?;
+    out.extend_from_slice(payload);
     Ok(out.into())
 }
 

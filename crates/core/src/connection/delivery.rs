@@ -27,6 +27,7 @@ impl Drop for Promised<'_> {
 impl Promised<'_> {
     async fn answer(mut self) -> Result<Receipt> {
         let lost = || Err(Error::new(ErrorKind::Closed, "the connection ended before the receipt"));
+        self.hub.read_now();
         let answer = (&mut self.answer).await.unwrap_or_else(|_| lost());
         answer.map_err(|why| why.while_doing(self.hub.doing("deliver to")))
     }

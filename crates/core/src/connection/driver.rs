@@ -11,12 +11,20 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::hub::{Hub, lock};
+use super::inbox::Turn;
 use super::outbox::Phase;
 use crate::wire::Frame;
 use crate::{CloseReason, Error, ErrorKind};
 
+/// How long after a `recv` the driver leaves reading to the next one: an application that receives all the time pays
+/// for no hop to the driver and back, one that stops is read for (pings, answers, closes) a moment later.
+const GRACE: Duration = Duration::from_millis(10);
+
 pub(super) struct Driver {
     hub: Arc<Hub>,
+    /// Runs while the next look at who reads is put off.
+    grace: Option<Pin<Box<Sleep>>>,
+    gracious: bool,
     closing: Option<Pin<Box<Sleep>>>,
     alive: Option<Alive>,
 }
@@ -31,7 +39,35 @@ struct Alive {
 
 impl Driver {
     pub(super) fn new(hub: Arc<Hub>) -> Self {
-        Self { hub, closing: None, alive: None }
+        Self { hub, grace: None, gracious: false, closing: None, alive: None }
+    }
+
+    /// Reads ahead, if it is the driver's turn.
+    fn read(&mut self, cx: &mut Context<'_>) {
+        if self.hub.must_read() {
+            return self.hub.read_ahead();
+        }
+        if !self.gracious && self.hub.receiving.load(Ordering::Acquire) {
+            return;
+        }
+        loop {
+            if self.gracious
+                && let Some(grace) = &mut self.grace
+                && grace.as_mut().poll(cx).is_pending()
+            {
+                return;
+            }
+            let turn = self.hub.turn();
+            self.gracious = matches!(turn, Turn::Soon);
+            match turn {
+                Turn::Receiver => return,
+                Turn::Driver => return self.hub.read_ahead(),
+                Turn::Soon => {
+                    let until = Instant::now() + GRACE;
+                    self.grace.get_or_insert_with(|| Box::pin(sleep_until(until))).as_mut().reset(until);
+                }
+            }
+        }
     }
 
     /// Ends a close that takes too long.
@@ -142,9 +178,7 @@ impl Future for Driver {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let hub = self.hub.clone();
         hub.wake.running(cx.waker());
-        if !hub.receiving.load(Ordering::Acquire) {
-            hub.read_ahead();
-        }
+        self.read(cx);
         if !hub.over.load(Ordering::Acquire) {
             self.write();
             self.check_close(cx);

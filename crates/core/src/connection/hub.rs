@@ -15,7 +15,8 @@ use super::outbox::{Outbox, Phase, Writer};
 use crate::link::ReadHalf;
 use crate::wire::Frame;
 use crate::{
-    CloseReason, Error, ErrorKind, Info, Limits, Link, Multiplex, Result, Sent, State, StateCell, Stats,
+    CloseReason, Error, ErrorKind, Info, Limits, Link, Multiplex, Packet, Result, Sent, State, StateCell,
+    Stats,
 };
 
 /// Locks are taken in this order: writer or inbox first, outbox last; never writer and inbox together.
@@ -40,6 +41,10 @@ pub(super) struct Hub {
     pub(super) sent: AtomicU64,
     /// A `recv` is pending and has its waker with the link.
     pub(super) receiving: AtomicBool,
+    /// The driver has a timer that will look whether anybody still receives: a `recv` that ends need not wake it.
+    pub(super) watched: AtomicBool,
+    /// Somebody waits for what only reading can bring.
+    read_now: AtomicBool,
     pub(super) receiver_gone: AtomicBool,
     pub(super) receiver: Mutex<Option<Waker>>,
     /// The sending direction is over.
@@ -121,6 +126,8 @@ impl Hub {
             progress: Notify::new(),
             sent: AtomicU64::new(0),
             receiving: AtomicBool::new(false),
+            watched: AtomicBool::new(false),
+            read_now: AtomicBool::new(false),
             receiver_gone: AtomicBool::new(false),
             receiver: Mutex::new(None),
             over: AtomicBool::new(false),
@@ -139,19 +146,34 @@ impl Hub {
         }
     }
 
-    /// A `recv` has ended: if it waited, the driver must learn, without a lock, that reading is its turn again.
+    /// A `recv` has ended: the driver reads if no other comes soon.
     #[inline]
     pub(super) fn received(&self) {
         if self.receiving.load(Ordering::Relaxed) {
-            self.receiving.store(false, Ordering::Release);
+            // In one order with what `turn` does: a `recv` that was cancelled took no lock.
+            self.receiving.swap(false, Ordering::SeqCst);
+        }
+        if !self.watched.load(Ordering::SeqCst) {
             self.wake.wake_by_ref();
-        } else {
-            self.kick();
         }
     }
 
-    /// Nobody will receive any more, not even a stream that was dropped while it waited.
-    pub(super) fn no_receiver(&self) {
+    /// The caller is about to wait for what only reading can bring, and does not read: the driver does, at once.
+    pub(super) fn read_now(&self) {
+        self.read_now.store(true, Ordering::Release);
+        self.wake.wake_by_ref();
+    }
+
+    /// Whether reading was asked for since the last look.
+    pub(super) fn must_read(&self) -> bool {
+        self.read_now.load(Ordering::Acquire) && self.read_now.swap(false, Ordering::AcqRel)
+    }
+
+    /// Nobody will receive any more, and `dropped` packets were taken and not given out; not even a stream that was dropped while it waited.
+    pub(super) fn no_receiver(&self, dropped: usize) {
+        if dropped > 0 {
+            lock(&self.inbox).stats.packets_discarded += dropped as u64;
+        }
         self.receiver_gone.store(true, Ordering::Release);
         self.receiving.store(false, Ordering::Release);
         self.wake.wake_by_ref();
@@ -226,9 +248,14 @@ impl Hub {
         stats
     }
 
-    /// Lets go of halves and guard: the connection is gone.
+    /// Lets go of halves and guard: the connection is gone. Where an end without a word looks clean to the peer, a failure
+    /// cuts.
     pub(super) fn release(&self) {
-        lock(&self.writer).half = None;
+        let failed = self.ending().filter(|ending| ending.why.is_some() && !self.info.close_frames);
+        let half = lock(&self.writer).half.take();
+        if let (Some(mut half), Some(ending)) = (half, failed) {
+            half.abort(&ending.reason);
+        }
         let mut inbox = lock(&self.inbox);
         if let Some(half) = inbox.half.take() {
             inbox.stats.packets_discarded += half.discarded();
@@ -237,8 +264,8 @@ impl Hub {
         lock(&self.guard).take();
     }
 
-    /// Takes everything that a [`Link`] is made of.
-    pub(super) fn take_link(&self) -> Result<Link> {
+    /// Takes everything that a [`Link`] is made of; it begins with `ready`, the next one last.
+    pub(super) fn take_link(&self, ready: Vec<Packet>) -> Result<Link> {
         let (write, (read, ahead)) = {
             let write = lock(&self.writer).half.take();
             let mut inbox = lock(&self.inbox);
@@ -251,6 +278,7 @@ impl Hub {
         let (Some(write), Some(read)) = (write, read) else {
             return Err(Error::new(ErrorKind::Closed, self.doing("take the link of")));
         };
+        let frames = ready.into_iter().rev().map(|packet| Ok(Frame::packet(packet))).chain(ahead).collect();
         let encoder = outbox.encoder.take();
         let ending = Ending { why: None, reason: CloseReason::NORMAL, lost: 0 };
         outbox.end(&ending);
@@ -260,7 +288,7 @@ impl Hub {
         Ok(Link {
             info: self.info.clone(),
             limits: self.limits.clone(),
-            read: Box::new(Ahead { frames: ahead, half: read }),
+            read: Box::new(Ahead { frames, half: read }),
             write,
             encoder,
             multiplex: self.multiplex.clone(),
@@ -281,6 +309,12 @@ impl ReadHalf for Ahead {
         match self.frames.pop_front() {
             Some(frame) => std::task::Poll::Ready(frame.map(Some)),
             None => self.half.poll_read(cx),
+        }
+    }
+
+    fn take_arrived(&mut self, packets: &mut Vec<Packet>, most: usize) {
+        if self.frames.is_empty() {
+            self.half.take_arrived(packets, most);
         }
     }
 }

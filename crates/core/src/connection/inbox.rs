@@ -1,6 +1,7 @@
 //! The receiving direction: the reading half, what was read ahead, and what core answers itself.
 
 use std::collections::VecDeque;
+use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -14,6 +15,9 @@ use crate::{CloseReason, Error, ErrorKind, Level, Packet, PacketId, Receipt, Res
 /// What a gap counts for among what was read ahead.
 const GAP_WEIGHT: usize = 64;
 
+/// How many packets that have arrived a receiver takes at once.
+const READY: usize = 64;
+
 pub(super) struct Inbox {
     pub(super) half: Option<Box<dyn ReadHalf>>,
     /// Packets, and errors of kind `Gap` in their place.
@@ -24,6 +28,18 @@ pub(super) struct Inbox {
     /// Frames read so far: whether the peer is alive.
     pub(super) heard: u64,
     pub(super) stats: Stats,
+    /// Something was received since the driver last looked.
+    active: bool,
+}
+
+/// Whose turn it is to read.
+pub(super) enum Turn {
+    /// A `recv` is pending: it reads.
+    Receiver,
+    /// The application received a moment ago and will again: the driver looks later.
+    Soon,
+    /// Nobody receives: the driver reads.
+    Driver,
 }
 
 /// A packet read, and whether its sender wants a receipt.
@@ -41,6 +57,7 @@ impl Inbox {
             end: None,
             heard: 0,
             stats: Stats::default(),
+            active: false,
         }
     }
 
@@ -62,6 +79,20 @@ impl Inbox {
         self.ahead.push_back(ahead);
     }
 
+    /// Appends packets that have arrived already and want no receipt; answers how many.
+    #[inline]
+    fn take_arrived(&mut self, packets: &mut Vec<Packet>, most: usize) -> usize {
+        let before = packets.len();
+        if let Some(half) = &mut self.half {
+            half.take_arrived(packets, most);
+        }
+        let taken = &packets[before..];
+        self.heard += taken.len() as u64;
+        self.stats.packets_received += taken.len() as u64;
+        self.stats.bytes_received += taken.iter().map(|packet| packet.len() as u64).sum::<u64>();
+        taken.len()
+    }
+
     /// Whether as much was read ahead as is allowed.
     pub(super) fn is_full(&self, limit: usize) -> bool {
         self.ahead_weight >= limit
@@ -69,10 +100,16 @@ impl Inbox {
 }
 
 impl Hub {
-    /// The next packet for the application.
+    /// The next packet for the application; into `ready`, which is empty, go those that have arrived with it, the
+    /// next one last.
     #[inline]
-    pub(super) fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Arrived>>> {
+    pub(super) fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        ready: &mut Vec<Packet>,
+    ) -> Poll<Result<Option<Arrived>>> {
         let mut inbox = lock(&self.inbox);
+        inbox.active = true;
         loop {
             if let Some(ahead) = inbox.pop_ahead() {
                 return Poll::Ready(ahead.map(Some));
@@ -83,23 +120,98 @@ impl Hub {
                 return Poll::Ready(self.answer_end(end));
             }
             match self.poll_read(&mut inbox, cx) {
-                Poll::Ready(Ok(Some(arrived))) => return Poll::Ready(Ok(Some(arrived))),
+                Poll::Ready(Ok(Some(arrived))) => {
+                    inbox.take_arrived(ready, READY);
+                    ready.reverse();
+                    return Poll::Ready(Ok(Some(arrived)));
+                }
                 Poll::Ready(Ok(None)) => {}
                 Poll::Ready(Err(gap)) => return Poll::Ready(Err(gap)),
                 Poll::Pending => {
-                    let mut receiver = lock(&self.receiver);
-                    if !receiver.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
-                        *receiver = Some(cx.waker().clone());
-                    }
-                    drop(receiver);
-                    self.receiving.store(true, Ordering::Release);
-                    drop(inbox);
+                    self.receive(inbox, cx);
                     return Poll::Pending;
                 }
             }
         }
     }
 
+    /// The next packets for the application: all that has arrived, at most `limit`, after waiting for the first; 0 at
+    /// the end. A gap stays in its place between packets.
+    pub(super) fn poll_recv_many(
+        &self,
+        cx: &mut Context<'_>,
+        packets: &mut Vec<Packet>,
+        limit: usize,
+    ) -> Poll<Result<usize>> {
+        let mut inbox = lock(&self.inbox);
+        inbox.active = true;
+        let mut count = 0;
+        while count < limit {
+            let next = match inbox.pop_ahead() {
+                Some(ahead) => ahead,
+                None if inbox.end.is_some() => break,
+                None => match self.poll_read(&mut inbox, cx) {
+                    Poll::Ready(Ok(Some(arrived))) => Ok(arrived),
+                    Poll::Ready(Ok(None)) => break,
+                    Poll::Ready(Err(gap)) => Err(gap),
+                    Poll::Pending if count > 0 => break,
+                    Poll::Pending => {
+                        self.receive(inbox, cx);
+                        return Poll::Pending;
+                    }
+                },
+            };
+            match next {
+                Ok(arrived) => {
+                    self.acknowledge(&arrived);
+                    packets.push(arrived.packet);
+                    count += 1;
+                    if inbox.ahead.is_empty() {
+                        count += inbox.take_arrived(packets, limit - count);
+                    }
+                }
+                Err(gap) if count == 0 => return Poll::Ready(Err(gap)),
+                Err(gap) => {
+                    inbox.ahead_weight += GAP_WEIGHT;
+                    inbox.ahead.push_front(Err(gap));
+                    break;
+                }
+            }
+        }
+        match &inbox.end {
+            Some(end) if count == 0 => {
+                let end = end.clone();
+                drop(inbox);
+                Poll::Ready(self.answer_end(end).map(|_| 0))
+            }
+            _ => Poll::Ready(Ok(count)),
+        }
+    }
+
+    /// A `recv` waits: its waker is with the link.
+    fn receive(&self, inbox: MutexGuard<'_, Inbox>, cx: &mut Context<'_>) {
+        let mut receiver = lock(&self.receiver);
+        if !receiver.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            *receiver = Some(cx.waker().clone());
+        }
+        drop(receiver);
+        self.receiving.store(true, Ordering::Release);
+        drop(inbox);
+    }
+
+    /// Whose turn it is to read.
+    pub(super) fn turn(&self) -> Turn {
+        let mut inbox = lock(&self.inbox);
+        let receiving = self.receiving.load(Ordering::Acquire);
+        let soon = std::mem::take(&mut inbox.active) && !receiving;
+        // Before the look at `receiving`, in one order with what `received` does.
+        self.watched.store(soon, Ordering::SeqCst);
+        match self.receiving.load(Ordering::SeqCst) {
+            true => Turn::Receiver,
+            false if soon => Turn::Soon,
+            false => Turn::Driver,
+        }
+    }
     /// What `recv` answers when nothing more will be read: a failure of the sending direction is not silent.
     fn answer_end(&self, end: Result<()>) -> Result<Option<Arrived>> {
         if let Some(ending) = self.ending()

@@ -61,8 +61,8 @@ pub(super) struct Writer {
 pub(super) enum Offer {
     /// It has this number among the packets; `true` if enough is buffered to write at once.
     Taken(u64, bool),
-    /// There is no room: here it is again.
-    Full(Frame),
+    /// There is no room; the frame was left.
+    Full,
 }
 
 impl Outbox {
@@ -116,9 +116,9 @@ impl Writer {
 }
 
 impl Hub {
-    /// Takes `frame` into the send buffer if there is room.
+    /// Takes `frame` into the send buffer if there is room. It stays where it is as long as it can be.
     #[inline]
-    pub(super) fn offer(&self, frame: Frame) -> Result<Offer> {
+    pub(super) fn offer(&self, frame: &mut Option<Frame>) -> Result<Offer> {
         let mut outbox = lock(&self.outbox);
         match &outbox.phase {
             Phase::Open => {}
@@ -134,13 +134,14 @@ impl Hub {
             outbox.crowded = true;
             drop(outbox);
             self.kick();
-            return Ok(Offer::Full(frame));
+            return Ok(Offer::Full);
         }
         let bytes = match &frame {
-            Frame::Packet { packet, .. } => Some(packet.len() as u64),
+            Some(Frame::Packet { packet, .. }) => Some(packet.len() as u64),
             _ => None,
         };
-        outbox.push(frame).map_err(|why| why.while_doing(self.doing("send on")))?;
+        let Outbox { buf, encoder, .. } = &mut *outbox;
+        buf.push_from(frame, encoder.as_deref_mut()).map_err(|why| why.while_doing(self.doing("send on")))?;
         if let Some(bytes) = bytes {
             outbox.queued += 1;
             outbox.bytes_queued += bytes;

@@ -13,6 +13,8 @@ use crate::{Delivery, Info, Packet, Result, Source, State, StateWatch, Stats};
 /// The receiving end of a connection.
 pub struct Receiver {
     handle: Arc<Handle>,
+    /// Packets taken together with the last one, under the same lock: the next one last.
+    ready: Vec<Packet>,
 }
 
 /// Tells the driver, when a `recv` ends in whatever way, that it is its turn to read.
@@ -27,7 +29,7 @@ impl Drop for Receiving<'_> {
 
 impl Receiver {
     pub(super) fn new(handle: Arc<Handle>) -> Self {
-        Self { handle }
+        Self { handle, ready: Vec::new() }
     }
 
     #[inline]
@@ -37,25 +39,55 @@ impl Receiver {
 
     /// See [`Connection::recv`](super::Connection::recv).
     pub async fn recv(&mut self) -> Result<Option<Packet>> {
+        if let Some(packet) = self.ready.pop() {
+            return Ok(Some(packet));
+        }
         let arrived = self.arrived().await?;
         Ok(self.accept(arrived))
     }
 
+    /// See [`Connection::recv_many`](super::Connection::recv_many).
+    pub async fn recv_many(&mut self, packets: &mut Vec<Packet>, limit: usize) -> Result<usize> {
+        let limit = limit.max(1);
+        if !self.ready.is_empty() {
+            let count = self.ready.len().min(limit);
+            packets.extend(self.ready.drain(self.ready.len() - count..).rev());
+            return Ok(count);
+        }
+        let hub = self.hub();
+        let _receiving = Receiving(hub);
+        poll_fn(|cx| {
+            let polled = hub.poll_recv_many(cx, packets, limit);
+            if polled.is_pending() {
+                hub.write_inline();
+            }
+            polled
+        })
+        .await
+    }
+
     /// See [`Connection::next`](super::Connection::next).
     pub async fn next_delivery(&mut self) -> Result<Option<Delivery>> {
+        if let Some(packet) = self.ready.pop() {
+            return Ok(Some(Delivery::unanswered(packet)));
+        }
         let arrived = self.arrived().await?;
         Ok(arrived.map(|arrived| delivery::delivery(self.hub(), arrived)))
     }
 
     async fn arrived(&mut self) -> Result<Option<Arrived>> {
-        let hub = self.hub();
-        let _receiving = Receiving(hub);
-        poll_fn(|cx| Self::poll_arrived(hub, cx)).await
+        let Self { handle, ready } = self;
+        let _receiving = Receiving(&handle.0);
+        poll_fn(|cx| Self::poll_arrived(&handle.0, cx, ready)).await
     }
 
     #[inline]
-    fn poll_arrived(hub: &Hub, cx: &mut Context<'_>) -> Poll<Result<Option<Arrived>>> {
-        let polled = hub.poll_recv(cx);
+    fn poll_arrived(
+        hub: &Hub,
+        cx: &mut Context<'_>,
+        ready: &mut Vec<Packet>,
+    ) -> Poll<Result<Option<Arrived>>> {
+        let polled = hub.poll_recv(cx, ready);
         if polled.is_pending() {
             // About to wait: what this task has sent goes out now, without a hop to the driver.
             hub.write_inline();
@@ -73,11 +105,19 @@ impl Receiver {
 
     /// Polls for the next packet: what [`recv`](Self::recv) awaits, without its word to the driver afterwards.
     pub(super) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Packet>>> {
-        let polled = Self::poll_arrived(self.hub(), cx);
+        if let Some(packet) = self.ready.pop() {
+            return Poll::Ready(Ok(Some(packet)));
+        }
+        let polled = Self::poll_arrived(&self.handle.0, cx, &mut self.ready);
         if polled.is_ready() {
             drop(Receiving(self.hub()));
         }
         polled.map(|arrived| Ok(self.accept(arrived?)))
+    }
+
+    /// What was taken together with the last packet and not given out.
+    pub(super) fn take_ready(&mut self) -> Vec<Packet> {
+        std::mem::take(&mut self.ready)
     }
 
     /// Where the connection stands.
@@ -114,7 +154,7 @@ impl Source for Receiver {
 
 impl Drop for Receiver {
     fn drop(&mut self) {
-        self.hub().no_receiver();
+        self.hub().no_receiver(self.ready.len());
     }
 }
 

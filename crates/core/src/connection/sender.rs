@@ -94,6 +94,7 @@ impl Sender {
             if let Some(ending) = hub.ending() {
                 return Err(ending.error().while_doing(hub.doing("flush")));
             }
+            hub.read_now();
             progress.await;
         }
     }
@@ -121,6 +122,7 @@ impl Sender {
                     .as_ref()
                     .map_or(Ok(()), |_| Err(ending.error().while_doing(hub.doing("finish"))));
             }
+            hub.read_now();
             progress.await;
         }
     }
@@ -137,6 +139,7 @@ impl Sender {
                     .as_ref()
                     .map_or(Ok(()), |_| Err(ending.error().while_doing(hub.doing("close"))));
             }
+            hub.read_now();
             progress.await;
         }
     }
@@ -184,6 +187,7 @@ impl Sender {
                     Some(_) => {}
                 }
             }
+            hub.read_now();
             progress.await;
         }
     }
@@ -245,16 +249,20 @@ impl Hub {
     /// Takes `frame` into the send buffer, waiting for room. Cancelled, it has taken it whole or not at all.
     #[inline]
     pub(super) async fn push(&self, frame: Frame) -> Result<(u64, bool)> {
-        let mut frame = match self.offer(frame)? {
-            Offer::Taken(number, much) => return Ok((number, much)),
-            Offer::Full(frame) => frame,
-        };
+        let mut frame = Some(frame);
+        match self.offer(&mut frame)? {
+            Offer::Taken(number, much) => Ok((number, much)),
+            Offer::Full => self.push_later(frame).await,
+        }
+    }
+
+    async fn push_later(&self, mut frame: Option<Frame>) -> Result<(u64, bool)> {
         loop {
             let space = self.space.notified();
-            frame = match self.offer(frame)? {
-                Offer::Taken(number, much) => return Ok((number, much)),
-                Offer::Full(frame) => frame,
-            };
+            if let Offer::Taken(number, much) = self.offer(&mut frame)? {
+                return Ok((number, much));
+            }
+            self.read_now();
             space.await;
         }
     }

@@ -137,18 +137,25 @@ impl SendBuf {
     /// nothing was taken then.
     #[inline]
     pub fn push(&mut self, frame: Frame, encoder: Option<&mut (dyn Encoder + 'static)>) -> Result<()> {
-        match encoder {
-            Some(encoder) => {
-                let before = self.bytes.len();
-                encoder.encode(frame, &mut self.bytes)?;
-                if self.bytes.len() == before {
-                    return Ok(());
-                }
+        self.push_from(&mut Some(frame), encoder)
+    }
+
+    /// As [`push`](Self::push), but takes `frame` out only where it must be kept: encoded, it is not moved.
+    #[inline]
+    pub(crate) fn push_from(
+        &mut self,
+        frame: &mut Option<Frame>,
+        encoder: Option<&mut (dyn Encoder + 'static)>,
+    ) -> Result<()> {
+        if let (Some(encoder), Some(frame)) = (encoder, &*frame) {
+            let before = self.bytes.len();
+            encoder.encode(frame, &mut self.bytes)?;
+            if self.bytes.len() == before {
+                return Ok(());
             }
-            None => {
-                self.frames_weight += frame.weight();
-                self.frames.push_back(frame);
-            }
+        } else if let Some(frame) = frame.take() {
+            self.frames_weight += frame.weight();
+            self.frames.push_back(frame);
         }
         self.count += 1;
         Ok(())

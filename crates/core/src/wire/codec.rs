@@ -12,14 +12,15 @@ const METADATA: u8 = 0x04;
 const WANTS_RECEIPT: u8 = 0x08;
 const RECEIPT: u8 = 0x10;
 const CONTROL: u8 = 0x20;
+static EMPTY: Bytes = Bytes::new();
 const KNOWN: u8 = TEXT | ID | METADATA | WANTS_RECEIPT | RECEIPT | CONTROL;
 
 /// Appends `frame` to `out`, for protocols that keep message boundaries.
 ///
 /// Errors: `TooLarge` for metadata above [`MAX_HEAD`]; nothing was appended then.
-pub fn encode(frame: Frame, out: &mut WriteBuf) -> Result<()> {
+pub fn encode(frame: &Frame, out: &mut WriteBuf) -> Result<()> {
     let payload = encode_head(frame, out.tail())?;
-    out.put(payload);
+    out.put_ref(payload);
     Ok(())
 }
 
@@ -27,8 +28,8 @@ pub fn encode(frame: Frame, out: &mut WriteBuf) -> Result<()> {
 ///
 /// Errors: as [`encode`], and `TooLarge` for a frame of 4 GiB.
 #[inline]
-pub fn encode_prefixed(frame: Frame, out: &mut WriteBuf) -> Result<()> {
-    if let Frame::Packet { packet, receipt: false } = &frame
+pub fn encode_prefixed(frame: &Frame, out: &mut WriteBuf) -> Result<()> {
+    if let Frame::Packet { packet, receipt: false } = frame
         && packet.id().is_none()
         && packet.metadata().is_empty()
         && let Ok(len) = u32::try_from(packet.len() + 1)
@@ -50,43 +51,44 @@ pub fn encode_prefixed(frame: Frame, out: &mut WriteBuf) -> Result<()> {
         return Err(Error::new(ErrorKind::TooLarge, format!("a frame of {len} bytes; at most {}", u32::MAX)));
     };
     tail[start..start + 4].copy_from_slice(&len.to_be_bytes());
-    out.put(payload);
+    out.put_ref(payload);
     Ok(())
 }
 
 /// Appends all but the payload to `out`, and answers the payload: for protocols that must know the length first.
 ///
 /// Errors: as [`encode`].
-pub fn encode_head(frame: Frame, out: &mut Vec<u8>) -> Result<Bytes> {
+pub fn encode_head<'a>(frame: &'a Frame, out: &mut Vec<u8>) -> Result<&'a Bytes> {
     match frame {
-        Frame::Packet { packet, receipt } => encode_packet_head(packet, receipt, out),
-        Frame::Receipt { id, outcome: Ok(receipt) } if id == NOTE => {
-            let text = receipt.reference.unwrap_or_default().into_owned();
-            encode_control(Control::Note, text.into(), out)
+        Frame::Packet { packet, receipt } => encode_packet_head(packet, *receipt, out),
+        Frame::Receipt { id, outcome: Ok(receipt) } if *id == NOTE => {
+            out.extend_from_slice(&[CONTROL, Control::Note as u8]);
+            out.extend_from_slice(receipt.reference.as_deref().unwrap_or_default().as_bytes());
+            Ok(&EMPTY)
         }
         Frame::Receipt { id, outcome } => {
             out.push(RECEIPT | ID);
             out.extend_from_slice(id.as_bytes());
-            control::encode_outcome(&outcome, out);
-            Ok(Bytes::new())
+            control::encode_outcome(outcome, out);
+            Ok(&EMPTY)
         }
         Frame::Ping(bytes) => encode_control(Control::Ping, bytes, out),
         Frame::Pong(bytes) => encode_control(Control::Pong, bytes, out),
-        Frame::Finish => encode_control(Control::Finish, Bytes::new(), out),
+        Frame::Finish => encode_control(Control::Finish, &EMPTY, out),
         Frame::Close(reason) => {
             out.push(CONTROL);
-            control::encode_close(&reason, out);
-            Ok(Bytes::new())
+            control::encode_close(reason, out);
+            Ok(&EMPTY)
         }
     }
 }
 
-fn encode_control(kind: Control, bytes: Bytes, out: &mut Vec<u8>) -> Result<Bytes> {
+fn encode_control<'a>(kind: Control, bytes: &'a Bytes, out: &mut Vec<u8>) -> Result<&'a Bytes> {
     out.extend_from_slice(&[CONTROL, kind as u8]);
     Ok(bytes)
 }
 
-fn encode_packet_head(packet: Packet, receipt: bool, out: &mut Vec<u8>) -> Result<Bytes> {
+fn encode_packet_head<'a>(packet: &'a Packet, receipt: bool, out: &mut Vec<u8>) -> Result<&'a Bytes> {
     let mut flags = if packet.kind() == Kind::Text { TEXT } else { 0 };
     if receipt {
         flags |= WANTS_RECEIPT;
@@ -98,7 +100,7 @@ fn encode_packet_head(packet: Packet, receipt: bool, out: &mut Vec<u8>) -> Resul
     if metadata.is_empty() {
         out.push(flags);
         out.extend_from_slice(packet.id().as_ref().map_or(&[], |id| id.as_bytes().as_slice()));
-        return Ok(packet.into_payload());
+        return Ok(packet.payload());
     }
     let start = out.len();
     out.push(flags | METADATA);
@@ -112,7 +114,7 @@ fn encode_packet_head(packet: Packet, receipt: bool, out: &mut Vec<u8>) -> Resul
             format!("metadata makes a head of {head} bytes; at most {MAX_HEAD}"),
         ));
     }
-    Ok(packet.into_payload())
+    Ok(packet.payload())
 }
 
 fn encode_metadata(metadata: &Metadata, out: &mut Vec<u8>) {

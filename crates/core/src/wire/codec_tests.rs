@@ -7,7 +7,7 @@ use crate::{CloseReason, Level, Receipt, Sent, Status};
 
 fn bytes_of(frame: Frame) -> Vec<u8> {
     let mut out = WriteBuf::default();
-    encode(frame, &mut out).unwrap();
+    encode(&frame, &mut out).unwrap();
     let mut bytes = Vec::new();
     while !out.is_empty() {
         let chunk = out.chunk().to_vec();
@@ -65,7 +65,7 @@ fn the_golden_vectors_of_the_document_are_what_is_written_and_read() {
 #[test]
 fn a_prefixed_frame_is_its_length_and_the_frame() {
     let mut out = WriteBuf::default();
-    encode_prefixed(Frame::packet(Packet::text("hi")), &mut out).unwrap();
+    encode_prefixed(&Frame::packet(Packet::text("hi")), &mut out).unwrap();
     assert_eq!(out.chunk(), b"\0\0\0\x03\x01hi");
 }
 
@@ -105,7 +105,7 @@ fn what_is_malformed_is_refused_with_the_reason() {
 fn metadata_beyond_its_bound_is_refused_and_nothing_is_written() {
     let mut out = WriteBuf::default();
     let packet = Packet::text("hi").with("a", "x".repeat(MAX_HEAD));
-    let error = encode_prefixed(Frame::packet(packet), &mut out).unwrap_err();
+    let error = encode_prefixed(&Frame::packet(packet), &mut out).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge);
     assert!(out.is_empty());
 }

@@ -73,7 +73,7 @@ impl StreamEncoder {
 }
 
 impl Encoder for StreamEncoder {
-    fn encode(&mut self, frame: Frame, out: &mut WriteBuf) -> Result<()> {
+    fn encode(&mut self, frame: &Frame, out: &mut WriteBuf) -> Result<()> {
         if self.0 == Framing::Haul {
             return encode_prefixed(frame, out);
         }
@@ -88,25 +88,25 @@ impl Encoder for StreamEncoder {
         if !packet.metadata().is_empty() {
             return Err(self.cannot("metadata"));
         }
-        let payload = packet.into_payload();
+        let payload = packet.payload();
         match self.0 {
-            Framing::Lines if memchr::memchr(b'\n', &payload).is_some() => {
+            Framing::Lines if memchr::memchr(b'\n', payload).is_some() => {
                 return Err(Error::new(
                     ErrorKind::Codec,
                     "a packet with a line feed would arrive as two on framing lines; use length or haul.v1",
                 ));
             }
             Framing::Lines => {
-                out.put(payload);
+                out.put_ref(payload);
                 out.tail().push(b'\n');
             }
             Framing::Length => {
                 let len = u32::try_from(payload.len())
                     .map_err(|_| Error::new(ErrorKind::TooLarge, "framing length carries less than 4 GiB"))?;
                 out.tail().extend_from_slice(&len.to_be_bytes());
-                out.put(payload);
+                out.put_ref(payload);
             }
-            Framing::Raw | Framing::Haul => out.put(payload),
+            Framing::Raw | Framing::Haul => out.put_ref(payload),
         }
         Ok(())
     }
@@ -149,6 +149,24 @@ impl StreamDecoder {
                 let len = bytes.len().min(self.max_packet);
                 Ok(Some(Frame::packet(Packet::binary(bytes.split_to(len)))))
             }
+        }
+    }
+
+    /// Appends packets that are whole in `bytes` and only a payload, in order and at most `most`; stops before all else.
+    #[inline]
+    pub fn take_arrived(&mut self, bytes: &mut BytesMut, packets: &mut Vec<Packet>, most: usize) {
+        if self.framing != Framing::Haul {
+            return;
+        }
+        for _ in 0..most {
+            let Some(&[a, b, c, d, 0]) = bytes.first_chunk() else { return };
+            let len = u32::from_be_bytes([a, b, c, d]) as usize;
+            if len == 0 || len > self.max_packet || bytes.len() < 4 + len {
+                return;
+            }
+            let mut payload = bytes.split_to(4 + len).freeze();
+            payload.advance(5);
+            packets.push(Packet::binary(payload));
         }
     }
 

@@ -74,7 +74,7 @@ fn a_length_above_the_bound_is_refused_before_its_bytes_come() {
 fn a_line_cannot_carry_a_line_feed_and_says_so() {
     let mut out = WriteBuf::default();
     let frame = Frame::packet(Packet::text("a\nb"));
-    let error = StreamEncoder::new(Framing::Lines).encode(frame, &mut out).unwrap_err();
+    let error = StreamEncoder::new(Framing::Lines).encode(&frame, &mut out).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Codec);
     assert!(out.is_empty());
 }

@@ -110,13 +110,13 @@ impl Inner {
 }
 
 impl Encoder for Intake {
-    fn encode(&mut self, frame: Frame, out: &mut WriteBuf) -> Result<()> {
+    fn encode(&mut self, frame: &Frame, out: &mut WriteBuf) -> Result<()> {
         let mut inner = self.lock();
         let before = out.len();
         let (wire, receipt) = inner.on_the_wire(frame.clone());
         let epoch = match &mut inner.encoder {
             Some(encoder) => {
-                encoder.encode(wire, out)?;
+                encoder.encode(&wire, out)?;
                 inner.epoch
             }
             None => {
@@ -124,7 +124,7 @@ impl Encoder for Intake {
                 0
             }
         };
-        inner.entries.push_back(Taken { frame, len: out.len() - before, epoch, receipt });
+        inner.entries.push_back(Taken { frame: frame.clone(), len: out.len() - before, epoch, receipt });
         Ok(())
     }
 }

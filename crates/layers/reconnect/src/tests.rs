@@ -171,8 +171,8 @@ async fn closing_while_reconnecting_tells_what_was_not_sent() {
 async fn a_close_that_is_cut_dials_again_for_a_packet_with_an_id_that_the_peer_has_not_read() {
     let packet = Packet::text("with").identified();
     let mut bytes = WriteBuf::default();
-    encode_prefixed(Frame::packet(packet.clone()), &mut bytes).unwrap();
-    encode_prefixed(Frame::Close(CloseReason::NORMAL), &mut bytes).unwrap();
+    encode_prefixed(&Frame::packet(packet.clone()), &mut bytes).unwrap();
+    encode_prefixed(&Frame::Close(CloseReason::NORMAL), &mut bytes).unwrap();
     // All of both is on its way when it is cut.
     let mut net = Net::new([Plan::CutAfter(bytes.len())]);
     let connection = dial(&net, ReconnectOptions::default()).await;

@@ -33,7 +33,7 @@ impl WsEncoder {
 
     /// Appends a frame whose payload is `self.head` and then `payload`.
     #[inline]
-    fn put(&mut self, opcode: OpCode, payload: Bytes, out: &mut WriteBuf) {
+    fn put(&mut self, opcode: OpCode, payload: &Bytes, out: &mut WriteBuf) {
         let mask = (self.role == Role::Client).then(rand::random::<[u8; 4]>);
         let header = FrameHeader { opcode, mask, ..FrameHeader::default() };
         let tail = out.tail();
@@ -42,16 +42,16 @@ impl WsEncoder {
         let start = tail.len();
         tail.extend_from_slice(&self.head);
         match mask {
-            None => out.put(payload),
+            None => out.put_ref(payload),
             Some(mask) => {
-                tail.extend_from_slice(&payload);
+                tail.extend_from_slice(payload);
                 apply_mask(&mut tail[start..], mask);
             }
         }
     }
 
     #[inline]
-    fn put_packet(&mut self, packet: Packet, out: &mut WriteBuf) -> Result<()> {
+    fn put_packet(&mut self, packet: &Packet, out: &mut WriteBuf) -> Result<()> {
         if !packet.metadata().is_empty() {
             return Err(cannot("metadata"));
         }
@@ -59,13 +59,13 @@ impl WsEncoder {
             Kind::Text => Data::Text,
             Kind::Binary => Data::Binary,
         };
-        self.put(OpCode::Data(opcode), packet.into_payload(), out);
+        self.put(OpCode::Data(opcode), packet.payload(), out);
         Ok(())
     }
 }
 
 impl Encoder for WsEncoder {
-    fn encode(&mut self, frame: Frame, out: &mut WriteBuf) -> Result<()> {
+    fn encode(&mut self, frame: &Frame, out: &mut WriteBuf) -> Result<()> {
         self.head.clear();
         match (self.speech, frame) {
             (_, Frame::Ping(bytes)) => self.put(OpCode::Control(Control::Ping), bytes, out),
@@ -75,7 +75,7 @@ impl Encoder for WsEncoder {
                     self.head.extend_from_slice(&reason.code.to_be_bytes());
                     self.head.extend_from_slice(reason.message.as_bytes());
                 }
-                self.put(OpCode::Control(Control::Close), Bytes::new(), out);
+                self.put(OpCode::Control(Control::Close), &Bytes::new(), out);
             }
             (Speech::Haul, frame) => {
                 let payload = wire::encode_head(frame, &mut self.head)?;
@@ -83,7 +83,7 @@ impl Encoder for WsEncoder {
             }
             (Speech::Plain, Frame::Packet { packet, .. }) => self.put_packet(packet, out)?,
             // A plain WebSocket has no half-close: this begins the close.
-            (Speech::Plain, Frame::Finish) => return self.encode(Frame::Close(CloseReason::NORMAL), out),
+            (Speech::Plain, Frame::Finish) => return self.encode(&Frame::Close(CloseReason::NORMAL), out),
             (Speech::Plain, Frame::Receipt { .. }) => return Err(cannot("receipts")),
         }
         Ok(())
@@ -146,6 +146,42 @@ impl WsDecoder {
             if let Some(frame) = self.accept(header, payload)? {
                 return Ok(Some(frame));
             }
+        }
+    }
+
+    /// Appends packets that are whole in `bytes`, each one small binary message and only a payload, in order and at most
+    /// `most`; stops before all else.
+    #[inline]
+    pub(crate) fn take_arrived(&mut self, bytes: &mut BytesMut, packets: &mut Vec<Packet>, most: usize) {
+        if self.header.is_some() || self.partial.is_some() {
+            return;
+        }
+        let masked = self.role == Role::Server;
+        for _ in 0..most {
+            // A last fragment of a binary message with a length of one byte.
+            let Some(&[0x82, length]) = bytes.first_chunk() else { return };
+            let len = (length & 0x7f) as usize;
+            let (head, mask) = match bytes.get(2..6) {
+                _ if (length & 0x80 != 0) != masked || len > 125 || len > self.max_packet => return,
+                _ if !masked => (2, [0; 4]),
+                Some(&[a, b, c, d]) => (6, [a, b, c, d]),
+                _ => return,
+            };
+            let skip = match self.speech {
+                Speech::Plain => 0,
+                Speech::Haul if bytes.get(head).is_some_and(|flags| flags ^ mask[0] == 0) => 1,
+                Speech::Haul => return,
+            };
+            if bytes.len() < head + len || len < skip {
+                return;
+            }
+            let mut frame = bytes.split_to(head + len);
+            if masked {
+                apply_mask(&mut frame[head..], mask);
+            }
+            let mut payload = frame.freeze();
+            payload.advance(head + skip);
+            packets.push(Packet::binary(payload));
         }
     }
 

@@ -7,7 +7,7 @@ fn plain(role: Role) -> (WsEncoder, WsDecoder) {
 
 fn encode(encoder: &mut WsEncoder, frame: Frame) -> BytesMut {
     let mut out = WriteBuf::default();
-    encoder.encode(frame, &mut out).unwrap();
+    encoder.encode(&frame, &mut out).unwrap();
     let mut bytes = BytesMut::new();
     while !out.is_empty() {
         let chunk = out.chunk().to_vec();
@@ -112,7 +112,7 @@ fn without_the_subprotocol_metadata_is_refused_and_not_dropped() {
     let mut out = WriteBuf::default();
     let packet = Packet::text("hi").with("a", "1");
     let error =
-        WsEncoder::new(Role::Client, Speech::Plain).encode(Frame::packet(packet), &mut out).unwrap_err();
+        WsEncoder::new(Role::Client, Speech::Plain).encode(&Frame::packet(packet), &mut out).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(out.is_empty());
 }

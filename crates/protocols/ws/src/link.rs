@@ -4,7 +4,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
 use haul_core::wire::Frame;
-use haul_core::{Error, ErrorKind, Info, Limits, Link, ReadBuf, ReadHalf, Result, StreamWrite};
+use haul_core::{Error, ErrorKind, Info, Limits, Link, Packet, ReadBuf, ReadHalf, Result, StreamWrite};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::protocol::Role;
 
@@ -53,5 +53,9 @@ impl<R: AsyncRead + Unpin + Send> ReadHalf for WsRead<R> {
                 )));
             }
         }
+    }
+
+    fn take_arrived(&mut self, packets: &mut Vec<Packet>, most: usize) {
+        self.decoder.take_arrived(&mut self.read.bytes, packets, most);
     }
 }

@@ -14,6 +14,11 @@ impl End for Connection {
         Connection::send_all(self, (0..count).map(|_| Packet::binary(payload.clone()))).await.ok()
     }
 
+    async fn recv_ready(&mut self, most: usize) -> Option<usize> {
+        let mut packets = Vec::with_capacity(most);
+        Connection::recv_many(self, &mut packets, most).await.ok().filter(|count| *count > 0)
+    }
+
     async fn recv(&mut self) -> Option<usize> {
         Some(Connection::recv(self).await.ok()??.len())
     }
