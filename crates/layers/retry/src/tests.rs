@@ -1,3 +1,6 @@
+mod bounds;
+mod request;
+
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
