@@ -4,7 +4,9 @@
 mod cuts;
 mod decode;
 mod options;
+mod proxies;
 mod redirects;
 mod round;
 mod serving;
+mod strangers;
 mod support;
