@@ -1,0 +1,89 @@
+//! Greetings: notes said and heard on a link before it belongs to a session.
+
+use std::future::poll_fn;
+use std::task::ready;
+
+use haul_core::wire::{Frame, SendBuf};
+use haul_core::{Error, ErrorKind, Info, Link, Result, Sent, Status};
+
+use crate::wire::{Message, Refusal};
+
+/// What a client asks with: a peer that answers it before it greets knows no sessions.
+pub(crate) const PROBE: &[u8] = b"haul session";
+
+pub(crate) fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "the session is over")
+}
+
+/// Whether a link can carry a session. Errors: `Unsupported`, with what to do.
+pub(crate) fn able(info: &Info) -> Result<()> {
+    let lacks = match info {
+        info if info.datagrams_only => "it carries datagrams only",
+        info if !(info.receipts && info.metadata && info.kinds) => "it is not framed as haul.v1",
+        _ => return Ok(()),
+    };
+    let message = format!(
+        "a session over {} {}: {lacks}; leave out the framing or subprotocol option, or use reconnect",
+        info.protocol, info.peer
+    );
+    Err(Error::new(ErrorKind::Unsupported, message))
+}
+
+/// Says `frames` and flushes them. Not cancel-safe: drop the link with the future.
+pub(crate) async fn say(link: &mut Link, frames: impl IntoIterator<Item = Frame>) -> Result<()> {
+    let mut out = SendBuf::default();
+    for frame in frames {
+        out.push(frame, link.encoder.as_deref_mut())?;
+    }
+    poll_fn(|cx| {
+        if !out.is_empty() {
+            ready!(link.write.poll_write(cx, &mut out))?;
+        }
+        link.write.poll_flush(cx)
+    })
+    .await
+}
+
+/// The next message, pings apart. Errors: `Protocol` if the peer says anything else, and the link's.
+pub(crate) async fn hear(link: &mut Link) -> Result<Message> {
+    loop {
+        let frame = poll_fn(|cx| link.read.poll_read(cx)).await?;
+        let frame = frame.ok_or_else(|| Error::new(ErrorKind::Closed, "the peer ended the stream"))?;
+        if let Some(note) = frame.as_note() {
+            return Message::parse(note);
+        }
+        match frame {
+            // Who asks knows by our greeting.
+            Frame::Ping(payload) if payload == PROBE => {}
+            Frame::Ping(payload) => say(link, [Frame::Pong(payload)]).await?,
+            Frame::Pong(payload) if payload == PROBE => {
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    "the peer does not speak sessions: put session::Acceptor around its listener, or use reconnect",
+                ));
+            }
+            Frame::Pong(_) => {}
+            Frame::Close(reason) => {
+                let message = format!("the peer closed instead of greeting: {reason}");
+                return Err(Error::new(ErrorKind::Closed, message).with("code", reason.code));
+            }
+            _ => {
+                return Err(Error::new(
+                    ErrorKind::Protocol,
+                    "the peer began without greeting: both ends need the session layer, or neither",
+                ));
+            }
+        }
+    }
+}
+
+/// The error of a refusal.
+pub(crate) fn refused(reason: Refusal, text: &str) -> Error {
+    let (kind, status) = match reason {
+        Refusal::Unauthorized => (ErrorKind::Unauthorized, Status::Permanent),
+        Refusal::Overloaded => (ErrorKind::Overloaded, Status::Transient),
+        Refusal::Protocol => (ErrorKind::Protocol, Status::Permanent),
+        Refusal::Unknown | Refusal::Stale => (ErrorKind::Rejected, Status::Transient),
+    };
+    Error::new(kind, format!("the session was refused: {text}")).with_status(status).with_sent(Sent::No)
+}
