@@ -104,6 +104,11 @@ fn refusal(alert: Alert, side: Side) -> Error {
             | Alert::AccessDenied,
             _,
         ) => format!("{peers_view} ({alert:?})"),
+        (Alert::DecryptError, _) => {
+            "the peer could not verify a signature of this end's (decrypt_error): often the \
+             certificate was signed by another CA of the same name as the one it trusts"
+                .into()
+        }
         (Alert::UnrecognisedName, _) => "the peer serves no such name: set `sni=` to one it has".into(),
         (Alert::NoApplicationProtocol, _) => {
             "the peer has none of the ALPN protocols offered: set `alpn=` to one it speaks".into()

@@ -1,11 +1,12 @@
-//! A CA for the tests, and both ends of a connection.
+//! A CA for the tests, and both ends of a TCP connection.
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use haul_core::Result;
 use haul_tls::{ClientTls, ServerTls, TlsStream};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use tokio::io::DuplexStream;
+use tokio::net::{TcpListener, TcpStream};
 
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
@@ -61,15 +62,23 @@ impl Pair {
     }
 }
 
-pub(crate) type Stream = TlsStream<DuplexStream>;
+pub(crate) type Stream = TlsStream<TcpStream>;
 
-/// A handshake in memory: what each end makes of it.
+/// Both ends of a TCP connection.
+pub(crate) async fn sockets() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let dialing = TcpStream::connect(listener.local_addr().unwrap());
+    let (near, far) = within("tcp", async { tokio::join!(dialing, listener.accept()) }).await;
+    (near.unwrap(), far.unwrap().0)
+}
+
+/// A handshake over TCP: what each end makes of it.
 pub(crate) async fn meet(
     client: &ClientTls,
     server: &ServerTls,
     name: &str,
 ) -> (Result<Stream>, Result<Stream>) {
-    let (near, far) = tokio::io::duplex(64 * 1024);
+    let (near, far) = sockets().await;
     within("handshake", async { tokio::join!(client.connect(near, name), server.accept(far)) }).await
 }
 
@@ -78,4 +87,27 @@ pub(crate) async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
         Ok(done) => done,
         Err(_) => panic!("waited 30 s for: {what}"),
     }
+}
+
+/// A folder with files in PEM.
+pub(crate) struct Files(pub(crate) tempfile::TempDir);
+
+impl Files {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn put(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    pub(crate) fn pair(&self, name: &str, pair: &Pair) -> (PathBuf, PathBuf) {
+        (self.put(&format!("{name}.pem"), &pair.chain), self.put(&format!("{name}.key"), &pair.key))
+    }
+}
+
+pub(crate) fn shown(path: &Path) -> String {
+    path.display().to_string()
 }

@@ -4,7 +4,7 @@ use haul_core::{Error, ErrorKind, Sent, Status};
 use haul_tls::{ClientTls, ServerTls};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::authority::{Authority, meet, within};
+use crate::authority::{Authority, meet, sockets, within};
 
 fn says(error: &Error, status: Status, parts: &[&str]) {
     assert_eq!((error.kind(), error.status(), error.sent()), (ErrorKind::Tls, status, Sent::No), "{error}");
@@ -106,12 +106,12 @@ async fn no_alpn_in_common_is_told_to_both_ends() {
 
 #[tokio::test]
 async fn plain_text_is_recognised_by_both_ends() {
-    let (near, mut far) = tokio::io::duplex(64 * 1024);
+    let (near, mut far) = sockets().await;
     far.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
     let error = within("client", Authority::new().client().connect(near, "localhost")).await.unwrap_err();
     says(&error, Status::Permanent, &["does not speak TLS on this port", "localhost"]);
 
-    let (mut near, far) = tokio::io::duplex(64 * 1024);
+    let (mut near, far) = sockets().await;
     near.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
     let server = ServerTls::self_signed(["localhost"]).unwrap();
     let error = within("server", server.accept(far)).await.unwrap_err();
@@ -119,14 +119,20 @@ async fn plain_text_is_recognised_by_both_ends() {
 }
 
 #[tokio::test]
-async fn a_peer_that_closes_during_the_handshake_is_worth_another_try() {
-    let (near, far) = tokio::io::duplex(64 * 1024);
-    let client = Authority::new().client();
-    let close = async {
-        let mut far = far;
-        far.read_u8().await.unwrap();
-    };
-    let (outcome, ()) =
-        within("client", async { tokio::join!(client.connect(near, "localhost"), close) }).await;
-    says(&outcome.unwrap_err(), Status::Transient, &["closed during the TLS handshake"]);
+async fn a_peer_that_closes_or_resets_during_the_handshake_is_worth_another_try() {
+    // A socket that is closed with bytes left unread resets the connection.
+    for (taken, part) in
+        [(16 << 10, "closed during the TLS handshake"), (1, "failed during the TLS handshake")]
+    {
+        let (near, mut far) = sockets().await;
+        let client = Authority::new().client();
+        let close = async {
+            let mut greeting = vec![0; taken];
+            assert_ne!(far.read(&mut greeting).await.unwrap(), 0);
+            drop(far);
+        };
+        let (outcome, ()) =
+            within("client", async { tokio::join!(client.connect(near, "localhost"), close) }).await;
+        says(&outcome.unwrap_err(), Status::Transient, &[part]);
+    }
 }

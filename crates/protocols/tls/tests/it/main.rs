@@ -5,4 +5,6 @@
 mod authority;
 mod failures;
 mod openssl;
+mod options;
+mod roots;
 mod sessions;

@@ -11,19 +11,11 @@ use tokio::process::{Child, Command};
 
 use crate::authority::{Authority, Pair, within};
 
-/// The program, or `None` after saying what is skipped.
-fn openssl(test: &str) -> Option<Command> {
-    match std::process::Command::new("openssl").arg("version").output() {
-        Ok(_) => {
-            let mut command = Command::new("openssl");
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-            Some(command)
-        }
-        Err(why) => {
-            eprintln!("skipped {test}: no program openssl on the PATH ({why})");
-            None
-        }
-    }
+/// The program, or `None` after saying that it is missing.
+fn openssl() -> Option<Command> {
+    let mut command = Command::from(haul_services::openssl()?);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    Some(command)
 }
 
 fn write(folder: &Path, name: &str, text: &str) -> PathBuf {
@@ -60,22 +52,16 @@ async fn dial(client: &ClientTls, address: &str, name: &str) -> Result<TlsStream
 #[tokio::test]
 async fn a_client_talks_with_openssl_in_either_version() {
     for (flag, version) in [("-tls1_2", "TLSv1.2"), ("-tls1_3", "TLSv1.3")] {
-        let Some(command) = openssl("a_client_talks_with_openssl_in_either_version") else {
-            return;
-        };
+        let Some(command) = openssl() else { return };
         let (ca, folder) = (Authority::new(), tempfile::tempdir().unwrap());
         let (_child, address) =
             serve(command, &ca.issue("localhost"), folder.path(), &["-rev", "-alpn", "haul", flag]).await;
         let client = ClientTls::builder().ca_pem(ca.pem()).alpn(["haul"]).build().unwrap();
-        let mut stream = dial(&client, &address, "localhost").await.unwrap();
+        let stream = dial(&client, &address, "localhost").await.unwrap();
         let info = stream.info();
         assert_eq!((info.protocol_version.as_str(), info.alpn.as_deref()), (version, Some("haul")));
         assert_eq!(info.peer_certificates[0].names, ["localhost"]);
-        stream.write_all(b"hello\n").await.unwrap();
-        stream.flush().await.unwrap();
-        let mut answer = [0; 6];
-        within("the line reversed", stream.read_exact(&mut answer)).await.unwrap();
-        assert_eq!(&answer, b"olleh\n");
+        assert_eq!(&reversed(stream).await.unwrap(), b"olleh\n");
     }
 }
 
@@ -91,9 +77,7 @@ async fn a_client_says_what_is_wrong_with_openssls_certificate() {
         (&early, "not valid before"),
         (&stranger, "unknown issuer (CN=a stranger)"),
     ] {
-        let Some(command) = openssl("a_client_says_what_is_wrong_with_openssls_certificate") else {
-            return;
-        };
+        let Some(command) = openssl() else { return };
         let folder = tempfile::tempdir().unwrap();
         let (_child, address) = serve(command, pair, folder.path(), &[]).await;
         let why = dial(&ca.client(), &address, "localhost").await.unwrap_err();
@@ -110,10 +94,7 @@ async fn a_client_without_certificate_or_alpn_understands_openssls_refusal() {
         (&["-tls1_2", "-Verify", "1", "-verify_return_error"][..], "`cert=` and `key=`"),
         (&["-alpn", "other"][..], "none of the ALPN protocols"),
     ] {
-        let Some(command) = openssl("a_client_without_certificate_or_alpn_understands_openssls_refusal")
-        else {
-            return;
-        };
+        let Some(command) = openssl() else { return };
         let folder = tempfile::tempdir().unwrap();
         let (_child, address) = serve(command, &ca.issue("localhost"), folder.path(), flags).await;
         let client = ClientTls::builder().ca_pem(ca.pem()).alpn(["haul"]).build().unwrap();
@@ -124,6 +105,68 @@ async fn a_client_without_certificate_or_alpn_understands_openssls_refusal() {
         assert_eq!((why.kind(), why.status()), (ErrorKind::Tls, Status::Permanent), "{why}");
         assert!(why.message().contains(part), "{part:?} is not in: {why}");
     }
+}
+
+#[tokio::test]
+async fn a_pin_trusts_openssls_certificate_whatever_its_name_and_issuer_while_its_dates_hold() {
+    let stranger = Authority::named("a stranger");
+    let (fine, expired) = (stranger.issue("elsewhere.example"), stranger.issue_valid("localhost", -9, -3));
+    let other = stranger.issue("localhost").server().fingerprint();
+    for (pair, pin, part) in [
+        (&fine, fine.server().fingerprint(), None),
+        (&fine, other, Some("not the pinned one")),
+        (&expired, expired.server().fingerprint(), Some("expired 3 days ago")),
+    ] {
+        let Some(command) = openssl() else { return };
+        let folder = tempfile::tempdir().unwrap();
+        let (_child, address) = serve(command, pair, folder.path(), &[]).await;
+        let client = ClientTls::builder().pin(pin).build().unwrap();
+        match (dial(&client, &address, "localhost").await, part) {
+            (Ok(_), None) => {}
+            (Err(why), Some(part)) => {
+                assert_eq!((why.kind(), why.status()), (ErrorKind::Tls, Status::Permanent), "{why}");
+                assert!(why.message().contains(part), "{part:?} is not in: {why}");
+            }
+            (outcome, part) => panic!("{outcome:?}, expected {part:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn openssl_lets_in_the_client_whose_certificate_it_trusts_and_no_other() {
+    let (ca, stranger) = (Authority::new(), Authority::new());
+    for flag in ["-tls1_2", "-tls1_3"] {
+        for (issuer, known) in [(&ca, true), (&stranger, false)] {
+            let Some(command) = openssl() else { return };
+            let (mine, folder) = (issuer.issue("me.example"), tempfile::tempdir().unwrap());
+            let roots = write(folder.path(), "ca.pem", &ca.pem()).display().to_string();
+            let flags = ["-rev", flag, "-Verify", "1", "-verify_return_error", "-CAfile", &roots];
+            let (_child, address) = serve(command, &ca.issue("localhost"), folder.path(), &flags).await;
+            let client = ClientTls::builder().ca_pem(ca.pem()).identity_pem(&mine.chain, &mine.key);
+            let talked = match dial(&client.build().unwrap(), &address, "localhost").await {
+                Err(why) => Err(why),
+                Ok(stream) => reversed(stream).await,
+            };
+            match talked {
+                Ok(answer) => assert!(known && answer == *b"olleh\n", "{flag}: a stranger was let in"),
+                Err(why) => {
+                    assert!(!known, "{flag}: {why}");
+                    assert_eq!((why.kind(), why.status()), (ErrorKind::Tls, Status::Permanent), "{why}");
+                    // Both CAs have one name: rustls shows its certificate only to servers that name its issuer.
+                    assert!(why.message().contains("another CA of the same name"), "{why}");
+                }
+            }
+        }
+    }
+}
+
+/// Sends a line, which `openssl s_server -rev` sends back reversed.
+async fn reversed(mut stream: TlsStream<TcpStream>) -> Result<[u8; 6], Error> {
+    stream.write_all(b"hello\n").await?;
+    stream.flush().await?;
+    let mut answer = [0; 6];
+    within("the line reversed", stream.read_exact(&mut answer)).await?;
+    Ok(answer)
 }
 
 /// `openssl s_client` dials `server`; what the server makes of it.
@@ -154,9 +197,7 @@ async fn dialed(
 #[tokio::test]
 async fn a_server_talks_with_openssl_and_knows_its_certificate() {
     for (flag, version) in [("-tls1_2", "TLSv1.2"), ("-tls1_3", "TLSv1.3")] {
-        let Some(command) = openssl("a_server_talks_with_openssl_and_knows_its_certificate") else {
-            return;
-        };
+        let Some(command) = openssl() else { return };
         let (ca, folder) = (Authority::new(), tempfile::tempdir().unwrap());
         let (own, theirs) = (ca.issue("localhost"), ca.issue("me.example"));
         let path = |name: &str, text: &str| write(folder.path(), name, text).display().to_string();
@@ -189,14 +230,15 @@ async fn a_server_says_why_openssl_or_it_refused() {
     let closed =
         ServerTls::builder().identity_pem(&own.chain, &own.key).client_ca_pem(ca.pem()).build().unwrap();
     let spoken = ServerTls::builder().identity_pem(&own.chain, &own.key).alpn(["haul"]).build().unwrap();
+    let expired = ca.issue_valid("localhost", -9, -3).server();
     for (server, flags, part) in [
         (&own.server(), &["-no-CAfile", "-no-CApath"][..], "the peer refused this end's certificate"),
+        (&own.server(), &["-CAfile", &roots, "-verify_hostname", "other"][..], "the peer refused this end's"),
+        (&expired, &["-CAfile", &roots][..], "(certificate_expired): renew it"),
         (&closed, &["-CAfile", &roots][..], "the client sent no certificate"),
         (&spoken, &["-CAfile", &roots, "-alpn", "other"][..], "no ALPN protocol"),
     ] {
-        let Some(command) = openssl("a_server_says_why_openssl_or_it_refused") else {
-            return;
-        };
+        let Some(command) = openssl() else { return };
         let (_child, outcome) = dialed(server, command, flags).await;
         let why = outcome.unwrap_err();
         assert_eq!((why.kind(), why.status()), (ErrorKind::Tls, Status::Permanent), "{why}");
