@@ -16,13 +16,13 @@ pub(crate) fn run(mut data: &[u8]) {
     let (choice, seed) = (take(&mut data), take(&mut data));
     let framing = FRAMINGS[usize::from(choice) % FRAMINGS.len()];
     let bound = BOUNDS[usize::from(choice / 4) % BOUNDS.len()];
-    let pieces = decoded(framing, bound, &cut(data, seed));
+    let pieces = decoded(framing, bound, &cut(data, seed), 3);
     if framing == Framing::Raw {
         let payloads: Vec<u8> = pieces.0.iter().flat_map(|frame| payload(frame).to_vec()).collect();
         assert_eq!(payloads, data);
         return;
     }
-    let whole = decoded(framing, bound, &[data]);
+    let whole = decoded(framing, bound, &[data], 0);
     assert_eq!(format!("{pieces:?}"), format!("{whole:?}"), "{framing}");
     let mut out = WriteBuf::default();
     let mut encoder = StreamEncoder::new(framing);
@@ -30,18 +30,27 @@ pub(crate) fn run(mut data: &[u8]) {
         encoder.encode(frame, &mut out).expect("what was read is written");
     }
     // Its end, which for haul's own frames is an error, is not written.
-    let again = decoded(framing, usize::MAX, &[&drain(out)]);
+    let again = decoded(framing, usize::MAX, &[&drain(out)], 0);
     assert_eq!(format!("{:?}", again.0), format!("{:?}", whole.0), "{framing}");
 }
 
-/// The frames of a stream, and how it ended.
-fn decoded(framing: Framing, bound: usize, pieces: &[&[u8]]) -> (Vec<Frame>, Option<ErrorKind>) {
+/// The frames of a stream, and how it ended; packets that are whole are taken so many at once.
+fn decoded(
+    framing: Framing,
+    bound: usize,
+    pieces: &[&[u8]],
+    at_once: usize,
+) -> (Vec<Frame>, Option<ErrorKind>) {
     let mut decoder = StreamDecoder::new(framing, bound);
     let mut buffer = BytesMut::new();
     let mut frames = Vec::new();
     for piece in pieces {
         buffer.extend_from_slice(piece);
         loop {
+            let mut packets = Vec::new();
+            decoder.take_arrived(&mut buffer, &mut packets, at_once);
+            assert!(packets.iter().all(|packet| packet.len() <= bound), "a packet above {bound} bytes");
+            frames.extend(packets.into_iter().map(Frame::packet));
             let missing = decoder.missing(&buffer);
             match decoder.next(&mut buffer) {
                 Ok(None) => {

@@ -44,20 +44,19 @@ impl Driver {
 
     /// Reads ahead, if it is the driver's turn.
     fn read(&mut self, cx: &mut Context<'_>) {
-        if self.hub.must_read() {
-            return self.hub.read_ahead();
-        }
-        if !self.gracious && self.hub.receiving.load(Ordering::Acquire) {
+        let at_once = self.hub.must_read();
+        if !at_once && !self.gracious && self.hub.receiving.load(Ordering::Acquire) {
             return;
         }
         loop {
             if self.gracious
+                && !at_once
                 && let Some(grace) = &mut self.grace
                 && grace.as_mut().poll(cx).is_pending()
             {
                 return;
             }
-            let turn = self.hub.turn();
+            let turn = self.hub.turn(at_once);
             self.gracious = matches!(turn, Turn::Soon);
             match turn {
                 Turn::Receiver => return,

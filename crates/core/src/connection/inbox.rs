@@ -199,11 +199,11 @@ impl Hub {
         drop(inbox);
     }
 
-    /// Whose turn it is to read.
-    pub(super) fn turn(&self) -> Turn {
+    /// Whose turn it is to read; `at_once`, it is nobody's soon.
+    pub(super) fn turn(&self, at_once: bool) -> Turn {
         let mut inbox = lock(&self.inbox);
         let receiving = self.receiving.load(Ordering::Acquire);
-        let soon = std::mem::take(&mut inbox.active) && !receiving;
+        let soon = std::mem::take(&mut inbox.active) && !receiving && !at_once;
         // Before the look at `receiving`, in one order with what `received` does.
         self.watched.store(soon, Ordering::SeqCst);
         match self.receiving.load(Ordering::SeqCst) {

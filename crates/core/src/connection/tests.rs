@@ -1,9 +1,12 @@
 use std::time::Duration;
 
+use std::task::{Context, Poll};
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
 use tokio::time::timeout;
 
-use crate::wire::Framing;
+use crate::link::ReadHalf;
+use crate::wire::{Frame, Framing, StreamEncoder};
 use crate::*;
 
 fn spawn(task: Task) {
@@ -159,6 +162,103 @@ async fn a_link_taken_back_keeps_what_was_read_ahead() {
     b.send(Packet::text("late")).await.unwrap();
     let mut a = a;
     assert_eq!(soon("late", a.recv()).await.unwrap().unwrap().as_text(), Some("late"));
+}
+
+#[tokio::test]
+async fn what_was_taken_with_the_last_packet_stays_with_the_link_or_is_counted() {
+    let (a, mut b) = pair(1000);
+    let packets = ["one", "two", "three"].map(|text| Packet::binary(text.as_bytes()));
+    a.send_all(packets.clone()).await.unwrap();
+    assert_eq!(soon("one", b.recv()).await.unwrap().unwrap(), packets[0]);
+    let mut b = Connection::new(b.into_link().await.unwrap(), spawn);
+    for packet in &packets[1..] {
+        assert_eq!(soon("the rest", b.recv()).await.unwrap().unwrap(), *packet);
+    }
+    a.send_all(packets.clone()).await.unwrap();
+    assert_eq!(soon("one again", b.recv()).await.unwrap().unwrap(), packets[0]);
+    let (sender, receiver) = b.split();
+    drop(receiver);
+    soon("the others to be dropped", async {
+        while sender.stats().packets_discarded < 2 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(sender.stats().packets_received, 6 - 1, "one was received before the link was taken");
+}
+
+#[tokio::test]
+async fn many_are_received_at_once_in_order_and_acknowledged() {
+    let (a, mut b) = pair(100_000);
+    let mut got = Vec::new();
+    a.send_all((0..100u8).map(|number| Packet::binary(vec![number]))).await.unwrap();
+    let receipt = a.call(Packet::text("last"));
+    let receiving = async {
+        while got.len() < 101 {
+            let before = got.len();
+            let count = b.recv_many(&mut got, 30).await.unwrap();
+            assert_eq!(got.len(), before + count);
+            assert!((1..=30).contains(&count), "{count}");
+        }
+    };
+    let (receipt, ()) = tokio::join!(soon("the receipt", receipt), soon("the packets", receiving));
+    assert_eq!(receipt.unwrap().level, Level::Acknowledged);
+    assert!((0..100u8).eq(got[..100].iter().map(|packet| packet.payload()[0])));
+    assert_eq!(b.stats().packets_received, 101);
+    drop(a);
+    assert_eq!(soon("the end", b.recv_many(&mut got, 30)).await.unwrap(), 0);
+}
+
+/// A link that gives what is in its list.
+struct Listed(std::vec::IntoIter<Result<Option<Frame>>>);
+
+impl ReadHalf for Listed {
+    fn poll_read(&mut self, _cx: &mut Context<'_>) -> Poll<Result<Option<Frame>>> {
+        self.0.next().map_or(Poll::Ready(Ok(None)), Poll::Ready)
+    }
+}
+
+#[tokio::test]
+async fn a_gap_among_many_stays_in_its_place() {
+    let packet = |text: &str| Ok(Some(Frame::packet(Packet::text(text))));
+    let gap = || Err(Error::new(ErrorKind::Gap, "two are missing"));
+    let listed = Listed(vec![packet("1"), packet("2"), gap(), packet("5"), gap()].into_iter());
+    let link = Link::new(Info::new("list", ""), listed, StreamWrite::new(tokio::io::sink()));
+    let mut connection = Connection::new(link.with_encoder(StreamEncoder::new(Framing::Haul)), spawn);
+    let mut got = Vec::new();
+    assert_eq!(connection.recv_many(&mut got, 9).await.unwrap(), 2);
+    assert_eq!(connection.recv_many(&mut got, 9).await.unwrap_err().kind(), ErrorKind::Gap);
+    assert_eq!(connection.recv_many(&mut got, 9).await.unwrap(), 1);
+    assert_eq!(connection.recv_many(&mut got, 9).await.unwrap_err().kind(), ErrorKind::Gap);
+    assert_eq!(connection.recv_many(&mut got, 9).await.unwrap(), 0);
+    let texts: Vec<_> = got.iter().filter_map(Packet::as_text).collect();
+    assert_eq!(texts, ["1", "2", "5"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pings_are_answered_soon_after_an_application_stopped_receiving() {
+    let (a, mut b) = pair(1000);
+    for _ in 0..3 {
+        a.send(Packet::text("hi")).await.unwrap();
+        b.recv().await.unwrap().unwrap();
+    }
+    let start = tokio::time::Instant::now();
+    a.ping().await.unwrap();
+    assert!(start.elapsed() < Duration::from_millis(100), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_an_answer_has_it_read_at_once() {
+    let (mut a, mut b) = pair(1000);
+    let start = tokio::time::Instant::now();
+    for _ in 0..20 {
+        b.send(Packet::text("hi")).await.unwrap();
+        a.recv().await.unwrap().unwrap();
+        let (receipt, received) = tokio::join!(a.call(Packet::text("answer")), b.recv());
+        assert_eq!(receipt.unwrap().level, Level::Acknowledged);
+        received.unwrap().unwrap();
+    }
+    assert!(start.elapsed() < Duration::from_millis(5), "{:?}", start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

@@ -57,6 +57,27 @@ proptest! {
 }
 
 #[test]
+fn packets_taken_at_once_are_those_that_come_one_by_one() {
+    let mut out = WriteBuf::default();
+    let plain = |number: u8| Frame::packet(Packet::binary(vec![number; 5]));
+    let frames = [plain(1), plain(2), Frame::Ping(Bytes::new()), plain(3), Frame::packet(Packet::text("4"))];
+    frames.iter().for_each(|frame| StreamEncoder::new(Framing::Haul).encode(frame, &mut out).unwrap());
+    let mut bytes = BytesMut::from(out.chunk());
+    let mut decoder = StreamDecoder::new(Framing::Haul, MAX);
+    let mut packets = Vec::new();
+    decoder.take_arrived(&mut bytes, &mut packets, 1);
+    assert_eq!(packets, [Packet::binary(vec![1; 5])], "no more than asked for");
+    decoder.take_arrived(&mut bytes, &mut packets, 9);
+    assert_eq!(packets[1..], [Packet::binary(vec![2; 5])], "no further than the ping");
+    assert!(matches!(decoder.next(&mut bytes), Ok(Some(Frame::Ping(_)))));
+    decoder.take_arrived(&mut bytes, &mut packets, 9);
+    assert_eq!(packets[2..], [Packet::binary(vec![3; 5])], "text is checked elsewhere");
+    let long = &mut BytesMut::from(&[&(MAX as u32 + 2).to_be_bytes()[..], &[0; MAX + 2]].concat()[..]);
+    decoder.take_arrived(long, &mut packets, 9);
+    assert_eq!(packets.len(), 3, "a packet above the bound");
+}
+
+#[test]
 fn a_length_above_the_bound_is_refused_before_its_bytes_come() {
     for framing in [Framing::Haul, Framing::Length] {
         let mut bytes = BytesMut::from(&b"\x7f\xff\xff\xff"[..]);
