@@ -1,5 +1,6 @@
 //! The configuration of the sink.
 
+use std::fmt;
 use std::str::FromStr;
 
 use haul_core::{Endpoint, Error, ErrorKind, Place, Result};
@@ -47,8 +48,8 @@ pub enum MetadataAs {
     None,
 }
 
-/// The configuration of an [`HttpSink`](crate::HttpSink).
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+/// The configuration of an [`HttpSink`](crate::HttpSink). Its `Debug` shows no secrets.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HttpConfig {
     /// Where to; user and password become basic authentication.
@@ -196,6 +197,18 @@ impl HttpConfig {
             }
             _ => Ok(()),
         }
+    }
+}
+
+impl fmt::Debug for HttpConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpConfig")
+            .field("url", &parse::shown(&self.url))
+            .field("method", &self.method)
+            .field("batch", &self.batch)
+            .field("metadata", &self.metadata())
+            .field("client", &self.client)
+            .finish_non_exhaustive()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use haul_core::{Error, ErrorKind, Result, parse_bytes, parse_duration};
+use haul_core::{Endpoint, Error, ErrorKind, Result, parse_bytes, parse_duration};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -37,6 +37,11 @@ pub(crate) fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D
 
 pub(crate) fn some_duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
     duration(from).map(Some)
+}
+
+/// A URL without its password.
+pub(crate) fn shown(url: &str) -> String {
+    Endpoint::parse(url).map_or_else(|_| "no URL".to_owned(), |endpoint| endpoint.to_string())
 }
 
 /// `Name:value;Name:value`, as headers stand in a URL.

@@ -1,6 +1,7 @@
 //! How a client behaves.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -38,8 +39,8 @@ impl FromStr for Version {
     }
 }
 
-/// The configuration of a [`Client`](crate::Client).
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+/// The configuration of a [`Client`](crate::Client). Its `Debug` shows no secrets.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ClientConfig {
     /// What requests with a path alone are joined to: `https://api.example/v1`. Its user and password become basic
@@ -193,5 +194,19 @@ impl ClientConfig {
             Self { timeout: Some(Duration::ZERO), .. } => wrong("timeout must be more than 0"),
             _ => Ok(()),
         }
+    }
+}
+
+impl fmt::Debug for ClientConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |url: &Option<String>| url.as_deref().map(parse::shown);
+        f.debug_struct("ClientConfig")
+            .field("base_url", &shown(&self.base_url))
+            .field("headers", &self.headers.keys())
+            .field("bearer", &self.bearer.as_ref().map(|_| "***"))
+            .field("proxy", &shown(&self.proxy))
+            .field("version", &self.version)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
     }
 }

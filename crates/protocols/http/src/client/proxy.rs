@@ -122,7 +122,7 @@ impl Proxy {
             let answer = sender.send_request(request).await.map_err(broken)?;
             match answer.status() {
                 status if status.is_success() => hyper::upgrade::on(answer).await.map_err(broken),
-                StatusCode::PROXY_AUTHENTICATION_REQUIRED => Err(Error::new(
+                StatusCode::PROXY_AUTHENTICATION_REQUIRED | StatusCode::UNAUTHORIZED => Err(Error::new(
                     ErrorKind::Unauthorized,
                     "it wants credentials: put user and password into its URL",
                 )),
@@ -161,5 +161,38 @@ impl Proxy {
             };
             Error::new(kind, why.to_string())
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environments_proxy_never_leads_to_loopback_and_a_named_one_does() {
+        let all = || Matcher::builder().all("http://proxy.example:3128").no("direct.example").build();
+        let leads = |proxies: &Proxies, target: &str| {
+            proxies.of(&target.parse().unwrap()).unwrap().map(|proxy| proxy.uri().unwrap().to_string())
+        };
+        let proxy = Some("http://proxy.example:3128/".to_owned());
+        let environment = Proxies::Environment(all());
+        assert_eq!(leads(&environment, "https://a.example/"), proxy);
+        for direct in
+            ["http://localhost/", "http://127.0.0.1:1/", "http://[::1]/", "https://sub.direct.example/"]
+        {
+            assert_eq!(leads(&environment, direct), None, "{direct}");
+        }
+        assert_eq!(leads(&Proxies::Named(all()), "http://localhost/"), proxy);
+        assert_eq!(leads(&Proxies::new(Some("")).unwrap(), "http://a.example/"), None);
+        let socks = Proxies::new(Some("socks5://proxy.example")).unwrap();
+        assert_eq!(leads(&socks, "http://a.example/").as_deref(), Some("socks5://proxy.example:1080/"));
+    }
+
+    #[test]
+    fn a_proxy_of_another_scheme_is_refused_wherever_it_is_named() {
+        assert_eq!(Proxies::new(Some("https://proxy.example")).unwrap_err().kind(), ErrorKind::Config);
+        let environment = Proxies::Environment(Matcher::builder().all("socks4://proxy.example").build());
+        let why = environment.of(&"http://a.example/".parse().unwrap()).err().unwrap();
+        assert_eq!(why.kind(), ErrorKind::Config);
     }
 }

@@ -8,5 +8,6 @@ mod proxies;
 mod redirects;
 mod round;
 mod serving;
+mod sink;
 mod strangers;
 mod support;
