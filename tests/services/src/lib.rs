@@ -95,6 +95,11 @@ pub fn python_httpx() -> Option<Command> {
     found("python-httpx", "HAUL_PYTHON_HTTPX")
 }
 
+/// Python with the package `aioquic`, or `None` after saying what did not run.
+pub fn python_aioquic() -> Option<Command> {
+    found("python-aioquic", "HAUL_PYTHON_AIOQUIC")
+}
+
 /// tinyproxy, or `None` after saying what did not run.
 pub fn tinyproxy() -> Option<Command> {
     found("tinyproxy", "HAUL_TINYPROXY")

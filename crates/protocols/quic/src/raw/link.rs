@@ -100,7 +100,7 @@ impl<T: Transport> Session<T> {
         recv: Rx<T>,
         opened: bool,
     ) -> Link {
-        let hold = Hold::take(self, id);
+        let hold = Hold::take(self, Some(id));
         let facts = &self.facts;
         let mut info = Info::new(facts.protocol, "");
         Framing::Haul.describe(&mut info);

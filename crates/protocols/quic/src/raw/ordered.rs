@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use haul_core::wire::{Frame, Framing, PREFACE, SendBuf, decode};
-use haul_core::{BoxFuture, CloseReason, Error, ErrorKind, ReadHalf, Result, StreamRead, WriteHalf};
+use haul_core::{BoxFuture, CloseReason, Error, ErrorKind, Packet, ReadHalf, Result, StreamRead, WriteHalf};
 use quinn::{ConnectionError, SendDatagramError, StoppedError, VarInt};
 use tokio::io::{AsyncRead, ReadBuf};
 
@@ -109,6 +109,10 @@ impl<T: Transport> ReadHalf for OrderedRead<T> {
             Poll::Pending => self.poll_datagram(cx).map_ok(Some),
             read => read,
         }
+    }
+
+    fn take_arrived(&mut self, packets: &mut Vec<Packet>, most: usize) {
+        self.stream.take_arrived(packets, most);
     }
 
     fn discarded(&self) -> u64 {

@@ -83,7 +83,7 @@ impl<T: Transport> Session<T> {
     /// Errors: `Closed` and whatever else ended the connection. Cancelled, the session is closed.
     pub async fn dialed(transport: T, facts: Facts) -> Result<Link> {
         let (session, ready) = Self::new(transport, facts);
-        let hold = Hold::take(&session, FIRST);
+        let hold = Hold::take(&session, None);
         tokio::spawn(session.clone().drive(ready, None));
         let (send, recv) = session.open_stream(Kind::Ordered, 0).await?;
         let link = session.link(Kind::Ordered, FIRST, Tx::Ready(send), Rx::Ready(recv), true);
@@ -283,13 +283,13 @@ impl<T: Transport> fmt::Debug for Session<T> {
 /// Held by a stream while it is open: with the last one of this end the session is over.
 pub(crate) struct Hold<T: Transport> {
     session: Arc<Session<T>>,
-    id: u64,
+    lane: Option<u64>,
 }
 
 impl<T: Transport> Hold<T> {
-    pub(crate) fn take(session: &Arc<Session<T>>, id: u64) -> Self {
+    pub(crate) fn take(session: &Arc<Session<T>>, lane: Option<u64>) -> Self {
         session.state().open += 1;
-        Self { session: session.clone(), id }
+        Self { session: session.clone(), lane }
     }
 }
 
@@ -298,7 +298,9 @@ impl<T: Transport> Drop for Hold<T> {
         let reason = {
             let mut state = self.session.state();
             state.open -= 1;
-            state.lanes.remove(&self.id);
+            if let Some(lane) = self.lane {
+                state.lanes.remove(&lane);
+            }
             if state.open > 0 {
                 return;
             }

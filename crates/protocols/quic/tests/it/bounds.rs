@@ -51,7 +51,7 @@ async fn a_first_stream_that_comes_late_is_taken_up() {
 /// A listener whose runtime is taken away, as if its process were killed: it says nothing to anybody.
 fn mortal() -> (tokio::runtime::Runtime, String) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let (told, url) = std::sync::mpsc::channel();
+    let (told, url) = std::sync::mpsc::sync_channel(1);
     runtime.spawn(async move {
         let listener = listen("").await;
         told.send(listener.local_endpoint().as_str().to_owned()).unwrap();
@@ -121,6 +121,21 @@ async fn an_unreliable_packet_with_a_head_too_large_for_a_datagram_is_refused() 
     }
     came.sort_unstable();
     assert_eq!(came, [5, 6, 1000]);
+}
+
+#[tokio::test]
+async fn datagrams_go_both_ways_on_either_ends_streams() {
+    let (client, server) = pair("").await;
+    let near = client.open(StreamOptions::datagrams()).await.unwrap();
+    let far = soon("the channel", server.accept()).await.unwrap().unwrap();
+    for (mut one, mut other) in [(client, server), (near, far)] {
+        for turn in 0..20 {
+            let packet = Packet::binary(vec![turn; 500]).unreliable();
+            one.send(packet.clone()).await.unwrap();
+            assert_eq!(soon("a datagram", other.recv()).await.unwrap().unwrap().payload(), packet.payload());
+            std::mem::swap(&mut one, &mut other);
+        }
+    }
 }
 
 #[tokio::test]
