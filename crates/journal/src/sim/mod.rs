@@ -175,6 +175,12 @@ impl SimDisk {
         self.lock().now += u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     }
 
+    /// Moves the clock back, as when a wrong one is set.
+    pub fn turn_back(&self, time: Duration) {
+        let sim = &mut *self.lock();
+        sim.now = sim.now.saturating_sub(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+    }
+
     /// How many operations of this kind there were.
     pub fn count(&self, op: Op) -> u64 {
         self.lock().counts.get(&op).copied().unwrap_or(0)

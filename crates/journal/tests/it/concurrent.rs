@@ -60,9 +60,12 @@ async fn a_large_record_counts_by_its_bytes() {
     let second = journal.try_submit(vec![0; 4000]).expect("room");
     let error = journal.try_submit(vec![0; 4000]).expect_err("no room for another");
     assert_eq!(error.kind(), ErrorKind::Overloaded);
+    let mut third = Box::pin(journal.append(vec![0; 4000]));
+    assert!(futures_poll(&mut third).await.is_none(), "an append went into a full queue");
     gate.open();
     soon("the first", first).await.expect("append");
     soon("the second", second).await.expect("append");
+    soon("the third", third).await.expect("append");
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@ use haul_core::{ErrorKind, Sent, Status};
 use haul_journal::sim::{Op, SimDisk};
 use haul_journal::{Journal, Options, Seq};
 
+use crate::gate::gated;
 use crate::{fill, numbers, open, payload, read, soon};
 
 #[tokio::test]
@@ -33,6 +34,26 @@ async fn a_failed_sync_answers_all_who_wait_and_is_never_tried_again() {
     assert_eq!(journal.failure().map(|error| error.kind()), Some(ErrorKind::Io));
     assert_eq!(journal.close().await.expect_err("a failed journal").kind(), ErrorKind::Io);
     assert_eq!(numbers(&read(&journal, Seq(1)).await), [1, 2], "more than what is durable was shown");
+}
+
+#[tokio::test]
+async fn what_was_not_written_when_the_journal_failed_was_not_sent_and_what_was_may_be() {
+    let (journal, gate, first) = gated(Options::default().segment_bytes(1024)).await;
+    let mut waiting = Vec::new();
+    for number in 2..=30 {
+        waiting.push(journal.submit(payload(number)).await.expect("submit"));
+    }
+    // The others are one group: the first of them fill the segment, and the next segment cannot be made.
+    gate.disk.fail(Op::Create, 1);
+    gate.open();
+    soon("the first", first).await.expect("it was synced before");
+    let mut sent = Vec::new();
+    for pending in waiting {
+        sent.push(soon("an answer", pending).await.expect_err("a failed rotation").sent());
+    }
+    let written = sent.iter().filter(|sent| **sent == Sent::Maybe).count();
+    assert!(sent.is_sorted_by_key(|sent| *sent == Sent::No), "{sent:?}");
+    assert!((2..20).contains(&written), "{written} of {} may have been written", sent.len());
 }
 
 #[tokio::test]

@@ -52,11 +52,14 @@ impl Gate {
 }
 
 /// The test's hold on the gate: it opens when the test ends, however it ends.
-pub(crate) struct Keeper(Arc<Gate>);
+pub(crate) struct Keeper {
+    gate: Arc<Gate>,
+    pub(crate) disk: SimDisk,
+}
 
 impl Keeper {
     pub(crate) fn open(&self) {
-        self.0.set(false);
+        self.gate.set(false);
     }
 }
 
@@ -126,10 +129,11 @@ impl Disk for Gated {
 /// A journal whose first append waits in its sync. The sync of the new segment was the first.
 pub(crate) async fn gated(options: Options) -> (Journal, Keeper, haul_journal::Pending) {
     let gate = Arc::new(Gate::default());
-    let disk = Gated { disk: SimDisk::new(1).mount(), gate: gate.clone() };
-    let journal = Journal::open_on(Arc::new(disk), options).expect("open");
+    let disk = SimDisk::new(1);
+    let gated = Gated { disk: disk.mount(), gate: gate.clone() };
+    let journal = Journal::open_on(Arc::new(gated), options).expect("open");
     gate.set(true);
     let first = journal.submit(payload(1)).await.expect("submit");
     gate.arrived(2);
-    (journal, Keeper(gate), first)
+    (journal, Keeper { gate, disk }, first)
 }

@@ -27,10 +27,11 @@ async fn a_journal_in_a_directory_outlives_its_process() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn a_second_writer_is_refused_and_told_who_the_first_is() -> Result<()> {
+#[tokio::test]
+async fn a_second_writer_is_refused_and_told_who_the_first_is() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let first = Journal::open(dir.path(), Options::default())?;
+    first.append("it writes").await?;
     let error = Journal::open(dir.path(), Options::default()).expect_err("a second writer");
     assert_eq!(error.kind(), ErrorKind::Overloaded);
     let text = error.to_string();

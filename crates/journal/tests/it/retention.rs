@@ -155,3 +155,16 @@ async fn a_removal_that_was_not_synced_is_synced_by_the_next_retention() {
         assert_eq!(open(&disk).expect("open").first(), removed.first, "seed {seed}");
     }
 }
+
+#[tokio::test]
+async fn what_is_too_large_already_is_removed_right_after_opening() {
+    let disk = SimDisk::new(7);
+    let journal = open(&disk).expect("open");
+    fill(&journal, 1, 100).await;
+    journal.close().await.expect("close");
+    let options = small().retention(Retention::default().max_bytes(3000));
+    let journal = Journal::open_on(disk.mount(), options).expect("open");
+    journal.append_all(Vec::new()).await.expect("behind the removal");
+    assert!(journal.first() > Seq(60), "the first is {}", journal.first());
+    assert!(journal.stats().bytes <= 3000, "{:?}", journal.stats());
+}

@@ -157,3 +157,31 @@ async fn a_segment_that_was_being_made_when_the_process_ended_is_removed_by_open
     assert!(!disk.names().contains(&"segment.tmp".to_owned()), "{:?}", disk.names());
     assert_eq!(numbers(&read(&journal, Seq(1)).await), [1, 2, 3]);
 }
+
+#[tokio::test]
+async fn a_large_record_makes_no_empty_segment_before_itself() {
+    let disk = SimDisk::new(11);
+    let journal = open(&disk).expect("open");
+    for number in 1..=3 {
+        journal.append(vec![number; 10_000]).await.expect("append");
+    }
+    assert_eq!(segments(&disk).len(), 3, "{:?}", segments(&disk));
+}
+
+#[tokio::test]
+async fn times_of_records_never_go_back_although_the_clock_does() {
+    let disk = SimDisk::new(12);
+    let hour = std::time::Duration::from_secs(3600);
+    let mut journal = open(&disk).expect("open");
+    for round in 0..4 {
+        fill(&journal, 1 + round * 3, 3).await;
+        disk.turn_back(hour);
+        if round == 2 {
+            drop(journal);
+            journal = open(&disk).expect("open");
+        }
+    }
+    let times: Vec<u64> = read(&journal, Seq(1)).await.iter().map(|record| record.micros).collect();
+    assert_eq!(times.len(), 12);
+    assert!(times.is_sorted(), "{times:?}");
+}
