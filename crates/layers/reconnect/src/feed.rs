@@ -49,7 +49,7 @@ impl Core {
             && up.lent() < out.bytes.len()
         {
             let bytes = out.bytes.len() - up.lent();
-            if !up.is_finished()
+            if up.takes_over()
                 && let Some(taken) = self.intake.take_encoded_for(self.epoch, bytes)
             {
                 self.said.note(&taken.frame);

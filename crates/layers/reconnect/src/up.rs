@@ -90,8 +90,9 @@ impl Up {
         self.lent
     }
 
-    pub(crate) fn is_finished(&self) -> bool {
-        self.finished
+    /// Whether bytes of the connection's buffer may come next.
+    pub(crate) fn takes_over(&self) -> bool {
+        self.buf.is_empty() && !self.finished
     }
 
     fn untaken(&self) -> u64 {
