@@ -2,15 +2,17 @@
 //!
 //! # Replay safety, order, cancellation
 //!
-//! What a link may have taken is sent again only if it has an id; what it certainly did not take is sent in order. Order:
-//! it is the outermost layer of a dialer; a retry or timeout inside it bounds each dial. Cancel: dropping the connection
-//! stops dialing.
+//! What the peer may have is sent again only if it has an id; what it cannot have is sent in order. Order: it is the
+//! outermost layer of a dialer; a retry or timeout inside it bounds each dial. Cancel: a dial that is dropped leaves
+//! nothing; dropping the connection drains for at most the close deadline, dialing on meanwhile, and then stops.
 //!
 //! # How it works
 //!
 //! It composes links: one queue, one driver and one state, those of the connection that it answers. A task of its own
-//! does not exist; dialing goes on inside the polls of the two halves, whichever is polled. The halves share one lock,
-//! taken per batch of writes, per receipt, and while no link stands; reading packets takes none.
+//! does not exist; dialing goes on inside the polls of the two halves, whichever is polled. `send` encodes for the link
+//! that stands (`intake`), whose writing half takes those bytes as they are; frames are kept until they are flushed or
+//! answered, and encoded once more for a link that comes later (`feed`). The halves share one lock, taken per batch of
+//! writes, per receipt, and while no link stands; reading packets takes none.
 
 mod alive;
 mod course;
@@ -104,8 +106,8 @@ impl Reconnect {
     /// A connection that is `Disconnected` and begins to dial at once by itself, again and again as after a cut, so that
     /// every state can be watched. What is sent before it stands waits in its send buffer.
     ///
-    /// What the peer can do is not known yet, so deliveries are answered when they are flushed, with level `Sent`;
-    /// [`connect_lazy_as`](Self::connect_lazy_as) promises more.
+    /// What the peer can do is not known yet, so deliveries are answered when they are flushed, with level `Sent`, and
+    /// metadata is refused until the first link stands; [`connect_lazy_as`](Self::connect_lazy_as) promises more.
     ///
     /// Must be called within a tokio runtime.
     pub fn connect_lazy(&self, endpoint: Endpoint) -> Connection {

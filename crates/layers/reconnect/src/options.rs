@@ -34,8 +34,8 @@ pub struct ReconnectOptions {
     pub stable_after: Duration,
     /// Dials again also when the peer closed with a clean code (1000, 1001). Default no.
     pub after_clean_close: bool,
-    /// Payload bytes kept of packets that wait for their receipts. Beyond it the oldest delivery is answered
-    /// `Overloaded` with `Sent::Maybe`. Default 4 MiB.
+    /// Bytes kept of packets that wait for their receipts. Beyond it the oldest delivery is answered `Overloaded` with
+    /// `Sent::Maybe`; the oldest packet that was only sent is counted in the next gap. Default 4 MiB.
     pub max_unanswered_bytes: usize,
 }
 

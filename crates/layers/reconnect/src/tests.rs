@@ -1,9 +1,10 @@
 mod chaos;
 mod net;
+mod sending;
 
 use std::time::Duration;
 
-use haul_core::wire::{Frame, Framing, WriteBuf, encode_prefixed};
+use haul_core::wire::Framing;
 use haul_core::{
     CloseReason, Connection, Deliver, Dial, Error, ErrorKind, Level, Packet, PacketId, Sent, State, Status,
 };
@@ -168,24 +169,6 @@ async fn closing_while_reconnecting_tells_what_was_not_sent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_close_that_is_cut_dials_again_for_a_packet_with_an_id_that_the_peer_has_not_read() {
-    let packet = Packet::text("with").identified();
-    let mut bytes = WriteBuf::default();
-    encode_prefixed(&Frame::packet(packet.clone()), &mut bytes).unwrap();
-    encode_prefixed(&Frame::Close(CloseReason::NORMAL), &mut bytes).unwrap();
-    // All of both is on its way when it is cut.
-    let mut net = Net::new([Plan::CutAfter(bytes.len())]);
-    let connection = dial(&net, ReconnectOptions::default()).await;
-    connection.send(packet).await.unwrap();
-    let closing = tokio::spawn(async move { connection.close(CloseReason::NORMAL).await });
-    let _first = net.accept().await;
-    let mut second = net.accept().await;
-    assert_eq!(text(&mut second.connection).await.unwrap().unwrap(), "with");
-    assert_eq!(text(&mut second.connection).await.unwrap(), None);
-    soon("the close", closing).await.unwrap().unwrap();
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_peer_that_connects_and_at_once_cuts_is_dialed_ever_more_slowly() {
     let net = Net::new((0..1000).map(|_| Plan::CutAfter(1)));
     let options = ReconnectOptions { cap: Duration::from_secs(5), ..ReconnectOptions::default() };
@@ -290,75 +273,6 @@ async fn a_delivery_without_its_receipt_is_sent_again_by_an_application_that_nev
     delivered.ack(haul_core::Receipt::new(Level::Stored, Some(id))).await.unwrap();
     let (_connection, receipt) = soon("the receipt", delivery).await.unwrap();
     assert_eq!(receipt.unwrap().level, Level::Stored);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_packet_with_an_id_is_sent_again_until_the_peer_has_it_and_is_no_part_of_a_gap() {
-    let mut net = Net::new([]);
-    let mut connection = dial(&net, ReconnectOptions::default()).await;
-    let first = net.accept().await;
-    connection.send(Packet::text("with").identified()).await.unwrap();
-    connection.send(Packet::text("without")).await.unwrap();
-    connection.flush().await.unwrap();
-    // Nobody has read them.
-    first.fuse.blow();
-    assert_eq!(gap(&mut connection).await, 1);
-    let mut second = net.accept().await;
-    assert_eq!(text(&mut second.connection).await.unwrap().unwrap(), "with");
-    connection.ping().await.unwrap();
-    second.fuse.blow();
-    assert_eq!(gap(&mut connection).await, 0);
-    connection.send(Packet::text("next")).await.unwrap();
-    let mut third = net.accept().await;
-    assert_eq!(text(&mut third.connection).await.unwrap().unwrap(), "next");
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_the_protocol_cannot_express_is_answered_to_its_sender_and_the_connection_goes_on() {
-    let mut net = Net::new([]);
-    net.framing = Framing::Lines;
-    let mut connection = dial(&net, ReconnectOptions::default()).await;
-    let tagged = || Packet::text("x").with("name", "value");
-    let mut server = net.accept().await;
-    for up in [true, false] {
-        let error = connection.send(tagged()).await.unwrap_err();
-        assert_eq!((error.kind(), error.sent()), (ErrorKind::Unsupported, Sent::No), "{error}");
-        let error = connection.deliver(tagged()).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
-        let error = connection.send(Packet::text("two\nlines")).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Codec, "{error}");
-        assert!(!connection.state().is_over());
-        connection.send(Packet::text("plain")).await.unwrap();
-        if up {
-            assert_eq!(text(&mut server.connection).await.unwrap().unwrap(), "plain");
-            server.fuse.blow();
-            let mut watch = connection.watch();
-            while !matches!(watch.get(), State::Reconnecting { .. }) {
-                soon("the cut", watch.changed()).await;
-            }
-        }
-    }
-    server = net.accept().await;
-    assert_eq!(text(&mut server.connection).await.unwrap().unwrap(), "plain");
-    assert_eq!(gap(&mut connection).await, 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn metadata_is_refused_before_the_peer_is_known_unless_it_was_promised() {
-    let mut net = Net::new([]);
-    let reconnect = net.reconnect(layer(ReconnectOptions::default()));
-    let tagged = || Packet::text("x").with("name", "value");
-    let connection = reconnect.connect_lazy(endpoint());
-    let error = connection.send(tagged()).await.unwrap_err();
-    assert_eq!((error.kind(), error.sent()), (ErrorKind::Unsupported, Sent::No), "{error}");
-    net.accept().await;
-    let mut info = Info::new("pipe", "haul.v1");
-    info.metadata = true;
-    let connection = reconnect.connect_lazy_as(endpoint(), info);
-    connection.send(tagged()).await.unwrap();
-    let mut server = net.accept().await;
-    let packet = soon("the packet", server.connection.recv()).await.unwrap().unwrap();
-    assert_eq!(packet.metadata().get("name"), Some("value"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -206,7 +206,7 @@ impl Up {
             let there = entry.end <= written || (entry.start < written && !self.whole);
             match &entry.frame {
                 // Pings ask this link only, and the end of the direction is said again at the end.
-                Frame::Ping(_) | Frame::Pong(_) | Frame::Finish => {}
+                Frame::Note(_) | Frame::Ping(_) | Frame::Pong(_) | Frame::Finish => {}
                 Frame::Packet { packet, .. } if there && packet.id().is_none() => remains.unproved += 1,
                 _ => remains.kept.push(entry.frame),
             }
