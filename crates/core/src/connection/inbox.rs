@@ -318,6 +318,8 @@ impl Hub {
                     self.settle(id, outcome);
                     continue;
                 }
+                // A layer would have taken it.
+                Ok(Some(Frame::Note(_))) => continue,
                 Ok(Some(Frame::Ping(bytes))) => match self.answer(Frame::Pong(bytes)) {
                     Ok(()) => continue,
                     Err(why) => Err(why),

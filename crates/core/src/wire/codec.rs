@@ -3,7 +3,7 @@
 use bytes::{Buf, Bytes};
 
 use super::control::{self, Control};
-use super::{Frame, MAX_HEAD, NOTE, WriteBuf};
+use super::{Frame, MAX_HEAD, WriteBuf};
 use crate::{Error, ErrorKind, Kind, Metadata, Packet, PacketId, Result};
 
 const TEXT: u8 = 0x01;
@@ -61,9 +61,9 @@ pub fn encode_prefixed(frame: &Frame, out: &mut WriteBuf) -> Result<()> {
 pub fn encode_head<'a>(frame: &'a Frame, out: &mut Vec<u8>) -> Result<&'a Bytes> {
     match frame {
         Frame::Packet { packet, receipt } => encode_packet_head(packet, *receipt, out),
-        Frame::Receipt { id, outcome: Ok(receipt) } if *id == NOTE => {
+        Frame::Note(text) => {
             out.extend_from_slice(&[CONTROL, Control::Note as u8]);
-            out.extend_from_slice(receipt.reference.as_deref().unwrap_or_default().as_bytes());
+            out.extend_from_slice(text.as_bytes());
             Ok(&EMPTY)
         }
         Frame::Receipt { id, outcome } => {

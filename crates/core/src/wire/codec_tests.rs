@@ -46,7 +46,7 @@ fn golden() -> Vec<(&'static str, Frame)> {
         ("pong", Frame::Pong(Bytes::new())),
         ("finish", Frame::Finish),
         ("close", Frame::Close(CloseReason::new(1001, "bye"))),
-        ("note", Frame::note("ack 7")),
+        ("note", Frame::Note("ack 7".to_owned())),
     ]
 }
 

@@ -48,7 +48,7 @@ pub(super) fn decode(mut body: Bytes) -> Result<Frame> {
         5 if body.len() > MAX_NOTE => {
             Err(malformed(format!("a note of {} bytes; at most {MAX_NOTE}", body.len())))
         }
-        5 => Ok(Frame::note(text(&body)?)),
+        5 => Ok(Frame::Note(text(&body)?)),
         _ => Err(malformed(format!("unknown control type {kind}"))),
     }
 }

@@ -81,8 +81,8 @@ impl Encoder for StreamEncoder {
             Frame::Packet { packet, .. } => packet,
             // A stranger's stream ends by its own end.
             Frame::Finish | Frame::Close(_) => return Ok(()),
-            Frame::Receipt { .. } | Frame::Ping(_) | Frame::Pong(_) => {
-                return Err(self.cannot("receipts or pings"));
+            Frame::Receipt { .. } | Frame::Note(_) | Frame::Ping(_) | Frame::Pong(_) => {
+                return Err(self.cannot("receipts, notes or pings"));
             }
         };
         if !packet.metadata().is_empty() {

@@ -13,9 +13,7 @@ pub use buf::{SendBuf, WriteBuf};
 pub use codec::{decode, encode, encode_head, encode_prefixed};
 pub use framing::{Framing, StreamDecoder, StreamEncoder};
 
-use std::time::UNIX_EPOCH;
-
-use crate::{CloseReason, Level, Packet, PacketId, Receipt, Result};
+use crate::{CloseReason, Packet, PacketId, Receipt, Result};
 
 /// The name of the frame format: WebSocket subprotocol, value of `framing`.
 pub const PROTOCOL: &str = "haul.v1";
@@ -31,9 +29,6 @@ pub const MAX_NOTE: usize = 1024;
 
 /// Largest head of a frame (flags, id, metadata) in bytes: what `max_packet` leaves out.
 pub const MAX_HEAD: usize = 64 << 10;
-
-/// What a note is a receipt for: no UUID (RFC 9562) is all ones.
-const NOTE: PacketId = PacketId::from_bytes([0xff; 16]);
 
 /// What links carry.
 #[derive(Clone, Debug)]
@@ -52,6 +47,9 @@ pub enum Frame {
         /// How far it came, or why it was refused.
         outcome: Result<Receipt>,
     },
+    /// A layer's word to the same layer at the peer, of at most [`MAX_NOTE`] bytes; where there is no such layer, it is
+    /// ignored.
+    Note(String),
     /// Asks for a pong with the same bytes, at most [`MAX_PING`].
     Ping(Bytes),
     /// Answers a ping.
@@ -66,24 +64,6 @@ impl Frame {
     /// A packet without a receipt.
     pub fn packet(packet: Packet) -> Self {
         Self::Packet { packet, receipt: false }
-    }
-
-    /// A layer's word to the same layer at the peer, in text. A peer without that layer ignores it, as it does every
-    /// receipt that nobody waits for: in memory it is one, for an id that no packet has.
-    pub fn note(text: impl Into<String>) -> Self {
-        let reference = Some(text.into().into());
-        let receipt = Receipt { level: Level::Sent, id: Some(NOTE), reference, at: UNIX_EPOCH };
-        Self::Receipt { id: NOTE, outcome: Ok(receipt) }
-    }
-
-    /// The text of a [`note`](Self::note).
-    pub fn as_note(&self) -> Option<&str> {
-        match self {
-            Self::Receipt { id, outcome: Ok(receipt) } if *id == NOTE => {
-                Some(receipt.reference.as_deref().unwrap_or_default())
-            }
-            _ => None,
-        }
     }
 
     /// Bytes that it counts for in a bounded buffer.

@@ -43,7 +43,10 @@ impl Acceptor {
     /// A session can be resumed only by whom it was opened by: another is answered `Unauthorized`, and the session goes
     /// on undisturbed.
     #[must_use]
-    pub fn identified_by(mut self, identity: impl Fn(&Info) -> Option<String> + Send + Sync + 'static) -> Self {
+    pub fn identified_by(
+        mut self,
+        identity: impl Fn(&Info) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
         self.identity = Arc::new(identity);
         self
     }
@@ -74,7 +77,10 @@ impl Acceptor {
     async fn hear_greeting(self, connection: Connection) -> Result<Option<Opening>> {
         let mut link = connection.into_link().await?;
         let mut known = able(&link.info);
-        let mut may_open_instead = true;
+        if known.is_ok() {
+            say(&mut link, [Message::Hello.into_frame()]).await?;
+        }
+        let mut refused_resume = None;
         loop {
             let heard = match known {
                 Ok(()) => hear(&mut link).await,
@@ -86,14 +92,18 @@ impl Acceptor {
                 Ok(Message::Open { epoch, window }) => {
                     return Ok(Some(Opening { link, epoch, window, identity }));
                 }
-                Ok(Message::Resume { session, token, attempt, received }) => {
+                // Asked once more, because of our hello.
+                Ok(again @ Message::Resume { .. }) if refused_resume.as_ref() == Some(&again) => continue,
+                Ok(resume @ Message::Resume { session, token, attempt, received }) => {
                     let claim = Claim { session, token, attempt, received, identity };
                     match self.table.resume(link, &claim) {
                         Ok(()) => return Ok(None),
                         Err((None, reason, text)) => return Err(refused(reason, &text)),
                         Err((Some(back), reason, text)) => {
                             link = back;
-                            (reason, text)
+                            // Whoever guesses must connect again for each guess.
+                            let first = refused_resume.replace(resume).is_none();
+                            (if first { reason } else { Refusal::Protocol }, text)
                         }
                     }
                 }
@@ -106,8 +116,7 @@ impl Acceptor {
             };
             let why = refused(reason, &text);
             say(&mut link, [Message::Refused { reason, text: text.clone() }.into_frame()]).await?;
-            // Whoever guesses must connect again for each guess.
-            if reason != Refusal::Unknown || !std::mem::take(&mut may_open_instead) {
+            if reason != Refusal::Unknown {
                 turn_away(link, &text).await;
                 return Err(why);
             }
@@ -163,7 +172,9 @@ impl State {
     /// The next greeting that is done. Never, if there are none.
     async fn greeted(greetings: &mut JoinSet<Result<Option<Opening>>>) -> Result<Option<Opening>> {
         match greetings.join_next().await {
-            Some(greeted) => greeted.unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "a greeting panicked"))),
+            Some(greeted) => {
+                greeted.unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "a greeting panicked")))
+            }
             None => std::future::pending().await,
         }
     }

@@ -3,15 +3,13 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
-use haul_core::wire::Frame;
 use haul_core::{Backoff, Dial, Endpoint, Error, ErrorKind, Link, Result, Sent, State, Status};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::SessionOptions;
-use crate::handshake::{self, hear, refused, say};
+use crate::handshake::{self, ask, refused};
 use crate::outgoing::Lost;
 use crate::shared::{Keeper, Shared, lock};
 use crate::token::{SessionId, Token};
@@ -100,7 +98,9 @@ impl Course {
         let dial = async {
             let link = self.link(endpoint.clone()).await?;
             let opened = self.open(link).await;
-            opened.map_err(|why| why.with_sent(Sent::No).while_doing(format_args!("open a session with {endpoint}")))
+            opened.map_err(|why| {
+                why.with_sent(Sent::No).while_doing(format_args!("open a session with {endpoint}"))
+            })
         };
         self.in_time(&endpoint, dial).await
     }
@@ -109,11 +109,10 @@ impl Course {
     async fn open(&self, mut link: Link) -> Result<Granted> {
         let epoch = lock(&self.place).epoch + 1;
         let window = self.options.replay_bytes as u64;
-        let probe = Frame::Ping(Bytes::from_static(handshake::PROBE));
-        let open = Message::Open { epoch, window };
-        say(&mut link, [open.into_frame(), probe]).await?;
-        match hear(&mut link).await? {
-            Message::Accepted { session, token, window } => Ok(Granted { link, key: (session, token), window }),
+        match ask(&mut link, Message::Open { epoch, window }).await? {
+            Message::Accepted { session, token, window } => {
+                Ok(Granted { link, key: (session, token), window })
+            }
             Message::Refused { reason, text } => Err(refused(reason, &text)),
             _ => Err(Error::new(ErrorKind::Protocol, "the peer answered an open with something else")),
         }
@@ -141,9 +140,7 @@ impl Course {
             let received = shared.inbound().received;
             Message::Resume { session, token, attempt: place.resumes, received }
         };
-        let probe = Frame::Ping(Bytes::from_static(handshake::PROBE));
-        say(&mut link, [resume.into_frame(), probe]).await?;
-        match hear(&mut link).await? {
+        match ask(&mut link, resume).await? {
             Message::Resumed { received } => {
                 lock(&self.place).since = Some(Instant::now());
                 shared.attach(link, received, None, None)
@@ -151,7 +148,9 @@ impl Course {
             Message::Refused { reason: Refusal::Unknown, text } => {
                 if shared.sending().finishing {
                     let why = refused(Refusal::Unknown, &text).with_status(Status::Permanent);
-                    return Err(why.while_doing("this end has finished, and the peer no longer knows the session"));
+                    return Err(
+                        why.while_doing("this end has finished, and the peer no longer knows the session")
+                    );
                 }
                 let granted = self.open(link).await?;
                 self.begin_again(shared, granted, &text)
@@ -209,7 +208,8 @@ impl Course {
             let late = self.options.deadline.is_some_and(|deadline| began.elapsed() + wait > deadline);
             if late || self.options.attempts.is_some_and(|attempts| streak >= attempts) {
                 let why = why.exhausted().with("dials", streak);
-                return shared.give_up(why.while_doing(format_args!("gave up the session with {}", self.endpoint())));
+                return shared
+                    .give_up(why.while_doing(format_args!("gave up the session with {}", self.endpoint())));
             }
             lock(&self.place).streak += 1;
             attempt += 1;
@@ -224,7 +224,8 @@ impl Course {
             match resumed.await {
                 Ok(()) => return,
                 Err(error) if error.status() == Status::Permanent => {
-                    return shared.give_up(error.while_doing(format_args!("resume the session with {endpoint}")));
+                    return shared
+                        .give_up(error.while_doing(format_args!("resume the session with {endpoint}")));
                 }
                 Err(error) => why = error,
             }

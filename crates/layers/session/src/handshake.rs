@@ -2,14 +2,21 @@
 
 use std::future::poll_fn;
 use std::task::ready;
+use std::time::Duration;
 
+use bytes::Bytes;
 use haul_core::wire::{Frame, SendBuf};
 use haul_core::{Error, ErrorKind, Info, Link, Result, Sent, Status};
 
+use tokio::time::timeout;
+
 use crate::wire::{Message, Refusal};
 
-/// What a client asks with: a peer that answers it before it greets knows no sessions.
-pub(crate) const PROBE: &[u8] = b"haul session";
+/// What a client asks with: a peer that answers it and does not greet knows no sessions.
+const PROBE: &[u8] = b"haul session";
+
+/// How long a peer that answers pings may take to greet.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(crate) fn closed() -> Error {
     Error::new(ErrorKind::Closed, "the session is over")
@@ -44,24 +51,62 @@ pub(crate) async fn say(link: &mut Link, frames: impl IntoIterator<Item = Frame>
     .await
 }
 
+/// What was heard.
+enum Heard {
+    Message(Message),
+    /// Whoever answers pings has answered the probe.
+    Probe,
+}
+
+/// Asks with `question` and hears the answer.
+///
+/// Until both ends have taken their links out of core's hands, a note may get lost there; so a server says hello when it
+/// hears, and the question is asked again then. Errors: `Unsupported` if the peer answers pings and does not greet, and
+/// those of [`hear`].
+pub(crate) async fn ask(link: &mut Link, question: Message) -> Result<Message> {
+    let probe = Frame::Ping(Bytes::from_static(PROBE));
+    say(link, [question.clone().into_frame(), probe]).await?;
+    let mut answers_pings = false;
+    loop {
+        let heard = match answers_pings {
+            false => hear_any(link).await?,
+            true => timeout(PATIENCE, hear_any(link)).await.unwrap_or_else(|_| Err(no_sessions()))?,
+        };
+        match heard {
+            Heard::Message(Message::Hello) => say(link, [question.clone().into_frame()]).await?,
+            Heard::Message(answer) => return Ok(answer),
+            Heard::Probe => answers_pings = true,
+        }
+    }
+}
+
+fn no_sessions() -> Error {
+    let message =
+        "the peer does not speak sessions: put session::Acceptor around its listener, or use reconnect here";
+    Error::new(ErrorKind::Unsupported, message)
+}
+
 /// The next message, pings apart. Errors: `Protocol` if the peer says anything else, and the link's.
 pub(crate) async fn hear(link: &mut Link) -> Result<Message> {
+    loop {
+        if let Heard::Message(message) = hear_any(link).await? {
+            return Ok(message);
+        }
+    }
+}
+
+async fn hear_any(link: &mut Link) -> Result<Heard> {
     loop {
         let frame = poll_fn(|cx| link.read.poll_read(cx)).await?;
         let frame = frame.ok_or_else(|| Error::new(ErrorKind::Closed, "the peer ended the stream"))?;
         if let Some(note) = frame.as_note() {
-            return Message::parse(note);
+            return Message::parse(note).map(Heard::Message);
         }
         match frame {
             // Who asks knows by our greeting.
             Frame::Ping(payload) if payload == PROBE => {}
             Frame::Ping(payload) => say(link, [Frame::Pong(payload)]).await?,
-            Frame::Pong(payload) if payload == PROBE => {
-                return Err(Error::new(
-                    ErrorKind::Unsupported,
-                    "the peer does not speak sessions: put session::Acceptor around its listener, or use reconnect",
-                ));
-            }
+            Frame::Pong(payload) if payload == PROBE => return Ok(Heard::Probe),
             Frame::Pong(_) => {}
             Frame::Close(reason) => {
                 let message = format!("the peer closed instead of greeting: {reason}");

@@ -56,14 +56,7 @@ pub(crate) struct Lost {
 
 impl Outgoing {
     pub(crate) fn new(window: Window) -> Self {
-        Self {
-            window,
-            items: VecDeque::new(),
-            settled: 0,
-            touched: 0,
-            bytes: 0,
-            awaited: HashMap::new(),
-        }
+        Self { window, items: VecDeque::new(), settled: 0, touched: 0, bytes: 0, awaited: HashMap::new() }
     }
 
     /// The number of the next item.

@@ -52,8 +52,8 @@ enum Read {
     Nothing,
     /// The link is of no use any more.
     Lost(Error),
-    /// Nor is any other.
-    End(Error),
+    /// A gap, or the end.
+    Answer(Result<()>),
 }
 
 impl Reader {
@@ -63,21 +63,22 @@ impl Reader {
     }
 
     /// Nothing to read: pings a silent peer, or gives the link up.
-    fn keep_alive(&self, cx: &mut Context<'_>, inbound: &mut Inbound) -> Option<Error> {
+    fn keep_alive(&self, cx: &mut Context<'_>, inbound: &mut Inbound) -> Poll<Read> {
         match inbound.alive.as_mut().map_or(Due::Nothing, |alive| alive.poll(cx)) {
-            Due::Nothing => None,
+            Due::Nothing => Poll::Pending,
             Due::Ping => {
                 let mut outbound = self.shared.outbound();
                 let mut sending = self.shared.sending();
                 if outbound.half.is_some() && !sending.closing {
                     let ping = Frame::Ping(Bytes::from_static(b"haul"));
                     // Where the link has no pings, the deadline alone decides.
-                    let _ = outbound.own.push(ping, sending.encoder.as_deref_mut());
+                    inbound.pinged = outbound.own.push(ping, sending.encoder.as_deref_mut()).is_ok();
                 }
-                None
+                Poll::Pending
             }
             Due::Cut(quiet) => {
-                Some(Error::new(ErrorKind::Timeout, format!("nothing heard from the peer for {quiet:?}")))
+                let message = format!("nothing heard from the peer for {quiet:?}");
+                Poll::Ready(Read::Lost(Error::new(ErrorKind::Timeout, message)))
             }
         }
     }
@@ -90,58 +91,60 @@ impl ReadHalf for Reader {
         loop {
             let mut guard = self.shared.inbound();
             let inbound = &mut *guard;
-            if inbound.taken(if ahead { self.read_ahead } else { 0 }, &self.shared) {
-                self.shared.tell();
-            }
-            if let Some((frame, number)) = inbound.waiting.pop_front() {
-                inbound.waiting_weight -= frame.weight() as u64;
-                let frame = inbound.hand_over(&self.shared, frame, number, ahead);
-                drop(guard);
-                self.shared.tell();
-                return Poll::Ready(Ok(Some(frame)));
-            }
-            if let Some(gap) = inbound.next_gap() {
-                return Poll::Ready(Err(gap));
-            }
-            if let Some(end) = &inbound.end {
-                return Poll::Ready(end.clone().map(|()| None));
-            }
-            let Some(half) = &mut inbound.half else {
-                return Poll::Pending;
-            };
+            let taken = inbound.taken(if ahead { self.read_ahead } else { 0 }, &self.shared);
             let generation = inbound.generation;
-            let (read, pings) = match half.poll_read(&mut Context::from_waker(&self.waker)) {
-                Poll::Ready(Err(gap)) if gap.kind() == ErrorKind::Gap => return Poll::Ready(Err(gap)),
-                Poll::Ready(read) => (inbound.judge(&self.shared, read), false),
-                Poll::Pending => match self.keep_alive(cx, inbound) {
-                    Some(why) => (Read::Lost(why), false),
-                    None => (Read::Nothing, true),
-                },
-            };
-            if let Read::Frame(frame) = read {
-                let number = inbound.number(&frame);
-                let frame = inbound.hand_over(&self.shared, frame, number, ahead);
-                drop(guard);
-                self.shared.tell();
-                return Poll::Ready(Ok(Some(frame)));
-            }
-            if let Read::End(why) = &read {
-                inbound.half = None;
-                inbound.end = Some(Err(why.clone()));
-            }
-            let pings = pings && inbound.alive.is_some();
+            let polled = self.poll_inbound(cx, inbound, ahead);
+            let pinged = std::mem::take(&mut inbound.pinged);
             drop(guard);
-            match read {
-                Read::Lost(why) => {
+            if taken || matches!(polled, Poll::Ready(Read::Frame(_))) {
+                self.shared.tell();
+            }
+            match polled {
+                Poll::Ready(Read::Frame(frame)) => return Poll::Ready(Ok(Some(frame))),
+                Poll::Ready(Read::Answer(answer)) => return Poll::Ready(answer.map(|()| None)),
+                Poll::Ready(Read::Nothing) => {}
+                Poll::Ready(Read::Lost(why)) => {
                     self.shared.lost(generation, why, None);
                 }
-                Read::Nothing if pings => {
-                    self.shared.drive_own();
+                Poll::Pending => {
+                    if pinged {
+                        self.shared.drive_own();
+                    }
                     return Poll::Pending;
                 }
-                _ => {}
             }
         }
+    }
+}
+
+impl Reader {
+    /// What there is for core, or what is to be done without a lock.
+    fn poll_inbound(&self, cx: &mut Context<'_>, inbound: &mut Inbound, ahead: bool) -> Poll<Read> {
+        if let Some((frame, number)) = inbound.waiting.pop_front() {
+            inbound.waiting_weight -= frame.weight() as u64;
+            return Poll::Ready(Read::Frame(inbound.hand_over(&self.shared, frame, number, ahead)));
+        }
+        if let Some(gap) = inbound.next_gap() {
+            return Poll::Ready(Read::Answer(Err(gap)));
+        }
+        if let Some(end) = &inbound.end {
+            return Poll::Ready(Read::Answer(end.clone()));
+        }
+        let Some(half) = &mut inbound.half else {
+            return Poll::Pending;
+        };
+        let read = match half.poll_read(&mut Context::from_waker(&self.waker)) {
+            Poll::Ready(Err(gap)) if gap.kind() == ErrorKind::Gap => Read::Answer(Err(gap)),
+            Poll::Ready(read) => inbound.judge(&self.shared, read),
+            Poll::Pending => return self.keep_alive(cx, inbound),
+        };
+        Poll::Ready(match read {
+            Read::Frame(frame) => {
+                let number = inbound.number(&frame);
+                Read::Frame(inbound.hand_over(&self.shared, frame, number, ahead))
+            }
+            read => read,
+        })
     }
 }
 
@@ -155,18 +158,28 @@ impl Inbound {
         let frame = match read {
             Ok(Some(frame)) => frame,
             Ok(None) => {
-                return Read::Lost(Error::new(ErrorKind::Closed, "the peer ended the stream without a close"));
+                return Read::Lost(Error::new(
+                    ErrorKind::Closed,
+                    "the peer ended the stream without a close",
+                ));
             }
-            Err(why) if why.status() == Status::Permanent => return Read::End(why),
+            Err(why) if why.status() == Status::Permanent => return self.ends(why),
             Err(why) => return Read::Lost(why),
         };
-        match frame.as_note() {
-            None => Read::Frame(frame),
-            Some(note) => match Message::parse(note).and_then(|message| self.hear(shared, message)) {
+        match frame {
+            Frame::Note(note) => match Message::parse(&note).and_then(|message| self.hear(shared, message)) {
                 Ok(read) => read,
-                Err(why) => Read::End(why),
+                Err(why) => self.ends(why),
             },
+            frame => Read::Frame(frame),
         }
+    }
+
+    /// No link is heard any more.
+    fn ends(&mut self, why: Error) -> Read {
+        self.half = None;
+        self.end = Some(Err(why.clone()));
+        Read::Answer(Err(why))
     }
 
     fn hear(&mut self, shared: &Arc<Shared>, message: Message) -> Result<Read> {
@@ -191,12 +204,17 @@ impl Inbound {
                 Ok(Read::Nothing)
             }
             Message::Abort { code, text } => {
-                let why = Error::new(ErrorKind::Closed, format!("the peer aborted the session: code {code} {text}"));
-                Ok(Read::End(why.with("code", code)))
+                let why = Error::new(
+                    ErrorKind::Closed,
+                    format!("the peer aborted the session: code {code} {text}"),
+                );
+                Ok(self.ends(why.with("code", code)))
             }
             Message::Refused { text, .. } => {
                 Ok(Read::Lost(Error::new(ErrorKind::Closed, format!("the peer ended the link: {text}"))))
             }
+            // Asked once more, before the answer was heard.
+            Message::Hello | Message::Open { .. } | Message::Resume { .. } => Ok(Read::Nothing),
             _ => Err(Error::new(ErrorKind::Protocol, "the peer greets again on a link of a session")),
         }
     }
@@ -286,7 +304,11 @@ impl Shared {
             && let Some(half) = &mut inbound.half
         {
             let Poll::Ready(read) = half.poll_read(&mut Context::from_waker(&waker)) else { return };
-            match inbound.judge(self, read) {
+            let read = match read {
+                Err(gap) if gap.kind() == ErrorKind::Gap => Read::Answer(Err(gap)),
+                read => inbound.judge(self, read),
+            };
+            match read {
                 Read::Frame(frame) => {
                     let number = inbound.number(&frame);
                     inbound.waiting_weight += frame.weight() as u64;
@@ -294,9 +316,13 @@ impl Shared {
                     self.wakers.read.wake();
                 }
                 Read::Nothing => {}
-                Read::End(why) => {
-                    inbound.half = None;
-                    inbound.end = Some(Err(why));
+                // It is kept as the end, unless it is a gap.
+                Read::Answer(answer) => {
+                    if let Err(gap) = answer
+                        && gap.kind() == ErrorKind::Gap
+                    {
+                        inbound.add_gap(gap);
+                    }
                     self.wakers.read.wake();
                 }
                 Read::Lost(why) => {

@@ -79,6 +79,8 @@ pub(crate) struct Inbound {
     pub(crate) datagrams: bool,
     pub(crate) end: Option<Result<()>>,
     pub(crate) alive: Option<Alive>,
+    /// A ping is to be written.
+    pub(crate) pinged: bool,
 }
 
 /// The link's sending half.
@@ -184,7 +186,8 @@ impl Shared {
             }
             if inbound.peer_closed && sending.over.is_none() {
                 let packets = sending.outgoing.packets();
-                let why = why.clone().while_doing(format_args!("the peer closed before it took {packets} packets"));
+                let why =
+                    why.clone().while_doing(format_args!("the peer closed before it took {packets} packets"));
                 sending.over = Some(if packets > 0 { Err(why) } else { Ok(()) });
             }
             inbound.end.is_none() && sending.over.is_none()
@@ -212,7 +215,8 @@ impl Shared {
         crate::handshake::able(&link.info)?;
         if link.limits.max_packet < self.max_packet {
             let (ours, theirs) = (self.max_packet, link.limits.max_packet);
-            let message = format!("a link with max_packet {theirs} cannot carry on a session with max_packet {ours}");
+            let message =
+                format!("a link with max_packet {theirs} cannot carry on a session with max_packet {ours}");
             return Err(Error::new(ErrorKind::Config, message));
         }
         {
@@ -344,6 +348,7 @@ impl Inbound {
             datagrams: false,
             end: None,
             alive: None,
+            pinged: false,
         }
     }
 
@@ -393,7 +398,13 @@ impl Outbound {
         }
     }
 
-    fn take(&mut self, half: Box<dyn WriteHalf>, own: SendBuf, guard: Option<Box<dyn Any + Send>>, stale: u64) {
+    fn take(
+        &mut self,
+        half: Box<dyn WriteHalf>,
+        own: SendBuf,
+        guard: Option<Box<dyn Any + Send>>,
+        stale: u64,
+    ) {
         self.half = Some(half);
         self.generation += 1;
         self.own = own;

@@ -13,6 +13,8 @@ const MAX_TEXT: usize = 256;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Message {
+    /// The server hears from here on: what was said before may be lost, and is to be said again.
+    Hello,
     /// The client asks for a new session.
     Open { epoch: u64, window: u64 },
     /// Here it is.
@@ -62,7 +64,7 @@ impl Refusal {
 
 impl Message {
     pub(crate) fn into_frame(self) -> Frame {
-        Frame::note(match self {
+        Frame::Note(match self {
             Self::Open { epoch, window } => format!("open {VERSION} {epoch} {window}"),
             Self::Accepted { session, token, window } => {
                 format!("accepted {session} {} {window}", token.reveal())
@@ -83,13 +85,19 @@ impl Message {
         let (word, rest) = note.split_once(' ').ok_or_else(|| malformed(note, "it has one word"))?;
         let mut fields = Fields { note, rest };
         let message = match word {
+            "hello" => {
+                fields.version()?;
+                Self::Hello
+            }
             "open" => {
                 fields.version()?;
                 Self::Open { epoch: fields.number()?, window: fields.number()? }
             }
-            "accepted" => {
-                Self::Accepted { session: fields.parsed()?, token: fields.parsed()?, window: fields.number()? }
-            }
+            "accepted" => Self::Accepted {
+                session: fields.parsed()?,
+                token: fields.parsed()?,
+                window: fields.number()?,
+            },
             "resume" => {
                 fields.version()?;
                 Self::Resume {
@@ -110,7 +118,8 @@ impl Message {
             "ack" => Self::Ack { settled: fields.number()? },
             "gap" => Self::Gap { from: fields.number()?, to: fields.number()? },
             "abort" => {
-                let code = u16::try_from(fields.number()?).map_err(|_| malformed(note, "its code is no code"))?;
+                let code =
+                    u16::try_from(fields.number()?).map_err(|_| malformed(note, "its code is no code"))?;
                 Self::Abort { code, text: fields.text() }
             }
             _ => return Err(malformed(note, "its first word is unknown")),
@@ -142,7 +151,8 @@ impl<'a> Fields<'a> {
 
     fn number(&mut self) -> Result<u64> {
         let word = self.word();
-        let canonical = word.bytes().all(|digit| digit.is_ascii_digit()) && (word == "0" || !word.starts_with('0'));
+        let canonical =
+            word.bytes().all(|digit| digit.is_ascii_digit()) && (word == "0" || !word.starts_with('0'));
         let number = word.parse().ok().filter(|_| canonical);
         number.ok_or_else(|| malformed(self.note, "a number is missing or malformed"))
     }

@@ -84,7 +84,9 @@ impl Encoder for WsEncoder {
             (Speech::Plain, Frame::Packet { packet, .. }) => self.put_packet(packet, out)?,
             // A plain WebSocket has no half-close: this begins the close.
             (Speech::Plain, Frame::Finish) => return self.encode(&Frame::Close(CloseReason::NORMAL), out),
-            (Speech::Plain, Frame::Receipt { .. }) => return Err(cannot("receipts")),
+            (Speech::Plain, Frame::Receipt { .. } | Frame::Note(_)) => {
+                return Err(cannot("receipts or notes"));
+            }
         }
         Ok(())
     }
