@@ -64,6 +64,9 @@ impl Client {
         hyper
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
+            // A connection that is dead while requests wait on it must not get further ones.
+            .http2_keep_alive_interval(config.idle_timeout / 2)
+            .http2_keep_alive_timeout(config.idle_timeout / 2)
             .pool_idle_timeout(config.keep_idle)
             .pool_max_idle_per_host(config.max_idle_per_host)
             .http1_title_case_headers(config.title_case)
@@ -137,7 +140,7 @@ impl Shared {
         };
         prepare::authorize(&mut request, &self.proxies)?;
         let decompress = self.config.decompress && prepare::ask_compressed(&mut request);
-        let progress = Arc::new(Progress::default());
+        let progress = Arc::new(Progress::new());
         let request = request.map(|body| Outgoing::new(body, progress.clone()));
         let exchanged = self.wait(self.hyper.request(request), deadline, &progress).await;
         let response = exchanged.unwrap_or_else(|| Err(late_or_idle(&progress, deadline, late, self)))?;
@@ -162,14 +165,15 @@ impl Shared {
         progress: &Progress,
     ) -> Option<Result<http::Response<hyper::body::Incoming>>> {
         let idle = self.config.idle_timeout;
-        let next = |patience| {
-            let until = Instant::now() + patience;
+        // Connecting has a deadline of its own.
+        let connected = Instant::now() + self.config.connect_timeout;
+        let next = || {
+            let until = progress.last().unwrap_or(connected) + idle;
             deadline.map_or(until, |deadline| deadline.min(until))
         };
-        // Connecting has a deadline of its own.
-        let mut timer = pin!(sleep_until(next(self.config.connect_timeout + idle)));
+        let soonest = Instant::now() + idle;
+        let mut timer = pin!(sleep_until(deadline.map_or(soonest, |deadline| deadline.min(soonest))));
         let mut response = pin!(response);
-        let mut seen = 0;
         loop {
             tokio::select! {
                 biased;
@@ -177,12 +181,11 @@ impl Shared {
                     return Some(answered.map_err(|why| failure::exchange(&why, progress.begun())));
                 }
                 () = &mut timer => {
-                    let steps = progress.steps();
-                    if steps == seen || deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                    let next = next();
+                    if next <= Instant::now() {
                         return None;
                     }
-                    seen = steps;
-                    timer.as_mut().reset(next(idle));
+                    timer.as_mut().reset(next);
                 }
             }
         }

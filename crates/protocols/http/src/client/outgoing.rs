@@ -4,29 +4,41 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use haul_core::{Body, Error, Result};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::time::Instant;
 
-/// How far a request came: 0 until a connection took it up, more with each piece of its body.
+/// When a request last moved: never until a connection took it up, then with each piece of its body.
 ///
 /// A connection asks a body whether it is at its end just before it writes the head, so that a request whose body was
 /// never asked did not leave this machine.
-#[derive(Debug, Default)]
-pub(super) struct Progress(AtomicU64);
+#[derive(Debug)]
+pub(super) struct Progress {
+    made: Instant,
+    /// Milliseconds from then to the last step, and one; 0 before the first.
+    last: AtomicU64,
+}
 
 impl Progress {
-    fn step(&self) {
-        self.0.fetch_add(1, Relaxed);
+    pub(super) fn new() -> Self {
+        Self { made: Instant::now(), last: AtomicU64::new(0) }
     }
 
-    pub(super) fn steps(&self) -> u64 {
-        self.0.load(Relaxed)
+    fn step(&self) {
+        let since = u64::try_from(self.made.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last.store(since.saturating_add(1), Relaxed);
+    }
+
+    pub(super) fn last(&self) -> Option<Instant> {
+        let since = self.last.load(Relaxed).checked_sub(1)?;
+        Some(self.made + Duration::from_millis(since))
     }
 
     pub(super) fn begun(&self) -> bool {
-        self.steps() > 0
+        self.last().is_some()
     }
 }
 

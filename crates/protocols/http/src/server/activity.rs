@@ -70,7 +70,8 @@ pub(super) struct Watched {
     /// Since when the peer takes nothing.
     stalled: Option<Instant>,
     timer: Pin<Box<Sleep>>,
-    armed: bool,
+    /// When `timer` goes off; `None` if it did.
+    armed: Option<Instant>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -88,7 +89,7 @@ impl Watched {
             awaits: Awaits::Head(now),
             stalled: None,
             timer: Box::pin(sleep_until(now + limits.head)),
-            armed: true,
+            armed: Some(now + limits.head),
             limits,
             _permit: permit,
         }
@@ -102,7 +103,6 @@ impl Watched {
             Awaits::Head(since) => Awaits::Head(since),
             Awaits::Idle(_) | Awaits::Answer => Awaits::Head(Instant::now()),
         };
-        self.armed = false;
     }
 
     /// When it is too late, as things are now.
@@ -129,19 +129,19 @@ impl Watched {
             return Poll::Pending;
         }
         loop {
-            if !self.armed {
-                let now = Instant::now();
-                // While an answer is being made, look again from time to time.
-                let until = self.deadline(now).unwrap_or(now + self.limits.idle);
-                self.timer.as_mut().reset(until);
-                self.armed = true;
-            }
-            std::task::ready!(self.timer.as_mut().poll(cx));
-            self.armed = false;
             let now = Instant::now();
-            if self.deadline(now).is_some_and(|deadline| deadline <= now) {
+            let deadline = self.deadline(now);
+            if deadline.is_some_and(|deadline| deadline <= now) {
                 return Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, "the peer took too long"));
             }
+            // While an answer is being made, look again from time to time.
+            let until = deadline.unwrap_or(now + self.limits.idle);
+            if self.armed.is_none_or(|armed| armed > until) {
+                self.timer.as_mut().reset(until);
+                self.armed = Some(until);
+            }
+            std::task::ready!(self.timer.as_mut().poll(cx));
+            self.armed = None;
         }
     }
 
@@ -152,10 +152,7 @@ impl Watched {
                 Poll::Ready(done)
             }
             Poll::Pending => {
-                if self.stalled.is_none() {
-                    self.stalled = Some(Instant::now());
-                    self.armed = false;
-                }
+                self.stalled.get_or_insert_with(Instant::now);
                 self.poll_late(cx).map(Err)
             }
         }

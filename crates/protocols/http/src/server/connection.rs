@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use haul_core::{Body, Error, ErrorKind, Request, Result, Service};
 use http::Version;
@@ -12,6 +13,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -21,6 +23,9 @@ use super::activity::{Activity, Watched};
 use super::bodies::{Download, Upload, too_large};
 use super::config::Limits;
 use super::{Peer, Phase, answer, until};
+
+/// After so long without a word, the operating system asks whether the peer is there (RFC 9293 section 3.8.4).
+const KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// A connection that was just accepted.
 pub(super) struct Raw {
@@ -56,6 +61,9 @@ async fn serve<S: Service<Request>>(
 ) -> Result<()> {
     let Raw { tcp, address, permit } = raw;
     tcp.set_nodelay(true)?;
+    // A peer that is gone without a word, while its answer is made.
+    let alive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 6);
+    SockRef::from(&tcp).set_tcp_keepalive(&alive)?;
     let mut peer = Peer { address, local: tcp.local_addr()?, tls: None };
     let activity = Arc::new(Activity::default());
     let io = Watched::new(tcp, activity.clone(), shared.limits.clone(), permit);

@@ -65,7 +65,8 @@ pub struct Server {
 ///
 /// `service` is any [`Service`] of requests: [`service_fn`](haul_core::service_fn) of an `async fn`, or a `Shared`. It
 /// finds a [`Peer`] among the extensions of a request. Its errors become answers: the status is that of their kind,
-/// or what a fact named `status` says (`error.with("status", 418)`). A panic of it ends the connection.
+/// or what a fact named `status` says (`error.with("status", 418)`). A panic of it ends the connection. A client that
+/// goes away cancels it: what must be done all the same is done in a task of its own.
 ///
 /// Errors: `Config`; `Tls` for certificates that cannot be used; `Io` if the address is taken or not ours.
 pub async fn serve(endpoint: Endpoint, service: impl Service<Request>) -> Result<Server> {
