@@ -36,7 +36,9 @@ pub(crate) struct Args {
 /// Runs the tests that have a long variant, for release, with the numbers turned up; then the fuzz targets.
 pub(crate) fn run(args: Args) -> Result {
     let fuzz = args.packages.is_empty() && args.filters.is_empty();
-    let filters = if args.filters.is_empty() { LONG.map(str::to_owned).to_vec() } else { args.filters };
+    let mut filters = if args.filters.is_empty() { LONG.map(str::to_owned).to_vec() } else { args.filters };
+    // A test with a long variant says how much it tried.
+    filters.push("--show-output".into());
     let mut variables = vec![
         ("HAUL_SOAK_MINUTES".to_owned(), args.minutes.to_string()),
         ("HAUL_KILLS".to_owned(), args.kills.to_string()),

@@ -123,6 +123,12 @@ fn kill_9_under_load_loses_nothing_that_was_answered_stored() {
     for text in &delivered {
         assert!(logged.contains(text.as_str()), "seed {seed}: the sink has {text}, which is not in the log");
     }
+    println!(
+        "{} kills with seed {seed}: {} packets were answered stored, all are in the log of {} and at the sink",
+        haul_services::kills(),
+        stored.len(),
+        logged.len()
+    );
 }
 
 /// What the sink's file has. A line that a kill tore is passed over.
