@@ -66,7 +66,10 @@ async fn write(journal: Journal, disk: &SimDisk, seen: Vec<Record>) {
         }
         Err(why) => Err(why),
     };
-    assert!(after.is_ok() || next.0 > u64::MAX / 2, "{after:?}");
+    match after {
+        Ok(seq) => assert_eq!(seq.0, next.0 + 1, "a number was given twice"),
+        Err(why) => assert!(next.0 > u64::MAX / 2, "{why}"),
+    }
 }
 
 async fn read(journal: &Journal) -> Vec<Record> {

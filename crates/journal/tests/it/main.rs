@@ -9,6 +9,7 @@ mod gate;
 mod history;
 mod holes;
 mod killed;
+mod memory;
 mod model;
 mod real;
 mod retention;
