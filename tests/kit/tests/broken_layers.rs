@@ -65,10 +65,12 @@ impl Service<Packet> for Broken {
 }
 
 async fn failed(how: How, checks: Vec<&'static str>, patience: Duration) -> Vec<&'static str> {
-    // What `TriesOnce` breaks is promised where `exhausts` is.
-    let section = if how == How::TriesOnce { "haul-retry" } else { "haul-kit" };
-    let suite =
-        layer::Suite::new(section, move |inner| Shared::new(Broken { inner, how, turn: Mutex::new(()) }));
+    let wrap = move |inner| Shared::new(Broken { inner, how, turn: Mutex::new(()) });
+    let suite = match how {
+        // What it breaks is promised where `exhausts` is.
+        How::TriesOnce => layer::Suite::new("haul-retry", wrap),
+        _ => layer::Suite::new("haul-kit", wrap),
+    };
     names(&suite.only(&checks).patience(patience).failures().await)
 }
 

@@ -29,8 +29,11 @@ pub(super) const MISSING_ROOMS: &[(&str, &[&str])] = &[
 pub(super) const OTHER_SUITES: &[(&str, &[&str])] = &[
     // It is what protocols share, and dials nothing by itself.
     ("haul-tls", &[]),
-    // It goes around dialers alone; what it answers is a connection.
+    // It has requests, no connections of packets; packets it delivers.
+    ("haul-http", &["sink"]),
+    // They go around dialers and listeners; what they answer is a connection.
     ("haul-reconnect", &["connection", "dialer"]),
+    ("haul-session", &["connection", "listener", "dialer"]),
 ];
 
 /// The sections of a README, in this order; others may stand between them.

@@ -46,10 +46,10 @@ fn wrong(
 ) -> Vec<String> {
     let mut wrong = Vec::new();
     for package in workspace.packages.iter().filter(|package| package.published) {
-        let said = sections.get(&package.name);
-        let has = |role: &str| said.is_some_and(|roles| roles.contains_key(role));
+        let said: Vec<_> = sections.iter().filter(|(name, _)| owner(name) == package.name).collect();
+        let has = |role: &str| said.iter().any(|(_, roles)| roles.contains_key(role));
         let instead = other.iter().find(|(name, _)| *name == package.name).map(|(_, roles)| *roles);
-        let needed = instead.map_or_else(|| needs(workspace, package, said), |roles| roles.to_vec());
+        let needed = instead.map_or_else(|| needs(workspace, package, &said), |roles| roles.to_vec());
         let missing = needed.into_iter().filter(|role| !has(role));
         wrong.extend(missing.map(|role| {
             format!("{CAPABILITIES}: no section [{}.{role}], which {} needs", package.name, package.folder)
@@ -58,7 +58,7 @@ fn wrong(
     let gone = other.iter().filter(|(name, _)| workspace.package(name).is_none());
     wrong.extend(gone.map(|(name, _)| format!("policy.rs names other suites for {name}, which is no crate")));
     for (section, roles) in sections {
-        let name = section.split('/').next().unwrap_or(section);
+        let name = owner(section);
         let Some(package) = workspace.package(name) else {
             wrong.push(format!("{CAPABILITIES}: section {section:?} is of no crate"));
             continue;
@@ -75,16 +75,24 @@ fn wrong(
     wrong
 }
 
-/// The roles that the crate's own section must have.
+/// The crate that a section is of: `haul-tcp` for `haul-tcp/lines`.
+fn owner(section: &str) -> &str {
+    section.split('/').next().unwrap_or(section)
+}
+
+/// The roles that the crate's sections must have.
 fn needs(
     workspace: &Workspace,
     package: &Package,
-    said: Option<&BTreeMap<String, toml::Table>>,
+    said: &[(&String, &BTreeMap<String, toml::Table>)],
 ) -> Vec<&'static str> {
     if package.is_a("protocols") {
-        let multiplexes = said.and_then(|roles| roles.get("connection")?.get("multiplex")?.as_bool());
+        let multiplexes = said.iter().any(|(_, roles)| {
+            let connection = roles.get("connection").and_then(|connection| connection.get("multiplex"));
+            connection.and_then(toml::Value::as_bool).unwrap_or_default()
+        });
         let mut needed = vec!["connection", "listener", "dialer"];
-        needed.extend(multiplexes.unwrap_or_default().then_some("multiplex"));
+        needed.extend(multiplexes.then_some("multiplex"));
         needed
     } else if package.is_a("connectors") {
         let reads = workspace.root.join(&package.folder).join("src/source.rs").is_file();
