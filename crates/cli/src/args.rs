@@ -239,6 +239,7 @@ pub(crate) enum BenchMode {
 /// Print a completion script for a shell
 #[derive(Args, Debug)]
 pub(crate) struct Completions {
+    /// The shell
     pub(crate) shell: clap_complete::Shell,
 }
 

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use bytes::BytesMut;
 use haul::wire::{Frame, Framing, StreamDecoder, StreamEncoder, WriteBuf};
 use haul::{
-    AnySink, AnySource, Batch, Delivery, Encoder, Error, ErrorKind, Level, Packet, Receipt, Result, Sent,
-    Service, Sink, Source,
+    AnySink, AnySource, Batch, Delivery, Encoder, Error, ErrorKind, Level, Packet, Receipt, Result, Sender,
+    Sent, Service, Sink, Source,
 };
 use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -42,16 +42,25 @@ impl End {
         matches!(self, Self::Url(_))
     }
 
-    /// Opens it to be read.
-    pub(crate) async fn source(&self, framing: PipeFraming, max_packet: usize) -> Result<AnySource> {
-        match self {
-            Self::Url(url) => haul::source(url).await,
-            Self::Stdio => Ok(AnySource::new(Bytes::new(tokio::io::stdin(), framing, max_packet))),
+    /// Opens it to be read. Of a connection there is the sending end too, which is to be closed when all was answered.
+    pub(crate) async fn source(
+        &self,
+        framing: PipeFraming,
+        max_packet: usize,
+    ) -> Result<(AnySource, Option<Sender>)> {
+        let source = match self {
+            Self::Url(url) if is_dialed(url) => {
+                let (sender, receiver) = haul::connect(url).await?.split();
+                return Ok((AnySource::new(receiver), Some(sender)));
+            }
+            Self::Url(url) => haul::source(url).await?,
+            Self::Stdio => AnySource::new(Bytes::new(tokio::io::stdin(), framing, max_packet)),
             Self::File(path) => {
                 let file = File::open(path).await.map_err(|why| failed("read", path, why))?;
-                Ok(AnySource::new(Bytes::new(file, framing, max_packet)))
+                AnySource::new(Bytes::new(file, framing, max_packet))
             }
-        }
+        };
+        Ok((source, None))
     }
 
     /// Opens it to be delivered to; a file is emptied.
@@ -65,6 +74,13 @@ impl End {
             }
         }
     }
+}
+
+/// Whether what is read there is a connection, and not a source of its own.
+fn is_dialed(url: &str) -> bool {
+    let schemes = haul::registry().schemes();
+    let scheme = url.split(':').next().unwrap_or_default();
+    schemes.dial.contains(&scheme) && !schemes.read.contains(&scheme)
 }
 
 fn failed(doing: &str, path: &Path, why: std::io::Error) -> Error {
@@ -88,6 +104,8 @@ struct Bytes<R> {
     whole: bool,
     max_packet: usize,
     ended: bool,
+    /// The last frame said that no more comes: haul's own frames do not just stop.
+    finished: bool,
 }
 
 impl<R: AsyncRead + Unpin + Send + 'static> Bytes<R> {
@@ -99,6 +117,7 @@ impl<R: AsyncRead + Unpin + Send + 'static> Bytes<R> {
             whole: framing == PipeFraming::Whole,
             max_packet,
             ended: false,
+            finished: false,
         }
     }
 
@@ -116,6 +135,9 @@ impl<R: AsyncRead + Unpin + Send + 'static> Bytes<R> {
 
     /// What is left at the end of the input.
     fn last(&mut self) -> Result<Option<Frame>> {
+        if self.finished && self.bytes.is_empty() {
+            return Ok(None);
+        }
         if !self.whole || self.bytes.is_empty() {
             return self.decoder.finish(&mut self.bytes);
         }
@@ -143,7 +165,11 @@ impl<R: AsyncRead + Unpin + Send + 'static> Source for Bytes<R> {
         loop {
             match self.frame().await? {
                 None => return Ok(None),
-                Some(Frame::Packet { packet, .. }) => return Ok(Some(Delivery::unanswered(packet))),
+                Some(Frame::Packet { packet, .. }) => {
+                    self.finished = false;
+                    return Ok(Some(Delivery::unanswered(packet)));
+                }
+                Some(Frame::Finish) => self.finished = true,
                 // Receipts and pings that were recorded with the packets mean nothing now.
                 Some(_) => {}
             }
@@ -204,7 +230,11 @@ impl Service<Batch> for Written {
 
 impl Sink for Written {
     async fn close(&self) -> Result<()> {
-        match &mut *self.to.lock().await {
+        let mut to = self.to.lock().await;
+        let mut end = WriteBuf::default();
+        StreamEncoder::new(self.framing).encode(&Frame::Finish, &mut end)?;
+        to.write(end).await.map_err(not_written)?;
+        match &mut *to {
             Target::Stdout(stdout) => stdout.flush().await.map_err(not_written),
             // A device or a pipe by name cannot be synced, and need not be.
             Target::File(file) => match file.sync_all().await {
@@ -241,6 +271,16 @@ mod tests {
         assert_eq!(packets(b"", PipeFraming::Whole).await.unwrap(), []);
         let error = packets(b"123456789", PipeFraming::Whole).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TooLarge);
+    }
+
+    #[tokio::test]
+    async fn frames_of_haul_that_just_stop_were_cut_off() {
+        const FINISH: &[u8] = b"\0\0\0\x02\x20\x03";
+        const PACKET: &[u8] = b"\0\0\0\x02\x01a";
+        let whole: &'static [u8] = [PACKET, FINISH, PACKET, FINISH].concat().leak();
+        assert_eq!(packets(whole, PipeFraming::Haul).await.unwrap().len(), 2);
+        let cut = &whole[..whole.len() - FINISH.len()];
+        assert_eq!(packets(cut, PipeFraming::Haul).await.unwrap_err().kind(), ErrorKind::Closed);
     }
 
     #[tokio::test]

@@ -97,7 +97,7 @@ async fn wait(limit: Option<Duration>) {
 
 /// Sends lines until the input ends; then finishes.
 async fn read(binary: Option<Binary>, screen: &Screen, sender: &Sender) -> Result<(), Failure> {
-    let mut lines = End::Stdio.source(PipeFraming::Lines, MAX_LINE).await?;
+    let (mut lines, _) = End::Stdio.source(PipeFraming::Lines, MAX_LINE).await?;
     while let Some(line) = lines.next().await? {
         let (line, _) = line.split();
         match to_send(line, binary) {

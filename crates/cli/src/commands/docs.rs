@@ -42,7 +42,7 @@ fn section(text: &mut String, command: &Command) {
     let own = command.get_arguments().filter(|arg| !arg.is_global_set() && arg.get_id() != "help");
     arguments(text, own);
     for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help") {
-        let about = sub.get_about().map(ToString::to_string).unwrap_or_default();
+        let about = sub.get_long_about().or(sub.get_about()).map(ToString::to_string).unwrap_or_default();
         let usage = sub.clone().render_usage().to_string();
         let usage = usage.trim_start_matches("Usage: ");
         let _ = writeln!(

@@ -4,8 +4,8 @@ mod tally;
 
 use haul::retry::{RetryLayer, RetryOptions};
 use haul::{
-    Ack, AnySource, Batch, DeliverAll, Delivery, Error, ErrorKind, Packet, Receipt, Result, Shared, Sink,
-    Source, Status,
+    Ack, AnySource, Batch, CloseReason, DeliverAll, Delivery, Error, ErrorKind, Packet, Receipt, Result,
+    Shared, Sink, Source, Status,
 };
 use tokio::sync::watch;
 use tower_layer::Layer;
@@ -32,7 +32,7 @@ pub(crate) async fn run(args: Pipe, out: Output) -> Result<(), Failure> {
         ErrorKind::NotFound | ErrorKind::Io => Failure::from(why),
         _ => Failure::connecting(why),
     };
-    let source = from.source(framing, args.max_packet).await.map_err(opening)?;
+    let (source, upstream) = from.source(framing, args.max_packet).await.map_err(opening)?;
     let sink = to.sink(framing).await.map_err(opening)?;
     sink.ready().await.map_err(opening)?;
 
@@ -43,6 +43,13 @@ pub(crate) async fn run(args: Pipe, out: Output) -> Result<(), Failure> {
     let mut tally = flow.tally;
     if let Err(why) = sink.close().await {
         tally.not_flushed(why);
+    }
+    // The last answers go before the end; where reading failed, that is said already.
+    if let Some(upstream) = upstream
+        && let Err(why) = upstream.close(CloseReason::NORMAL).await
+        && !tally.has_failed_to_read()
+    {
+        tally.not_told(why);
     }
     tally.finish(to == End::Stdio)
 }

@@ -4,6 +4,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A run that is over.
 pub(crate) struct Ended {
@@ -40,9 +41,20 @@ pub(crate) fn haul(args: &[&str]) -> Ended {
     haul_with_input(args, b"")
 }
 
+/// Runs it to its end in a folder, with no input.
+pub(crate) fn haul_in(folder: &Path, args: &[&str]) -> Ended {
+    let mut command = command(args);
+    command.current_dir(folder);
+    run(command, args, b"")
+}
+
 /// Runs it to its end.
 pub(crate) fn haul_with_input(args: &[&str], input: &[u8]) -> Ended {
-    let mut child = command(args).stdin(Stdio::piped()).spawn().unwrap();
+    run(command(args), args, input)
+}
+
+fn run(mut command: Command, args: &[&str], input: &[u8]) -> Ended {
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let input = input.to_vec();
     // An error says that it ended without reading all: the test sees that in what it prints.
@@ -128,8 +140,19 @@ impl Running {
         running
     }
 
-    fn line(&mut self, what: &str) -> String {
+    pub(crate) fn line(&mut self, what: &str) -> String {
         self.lines.recv_timeout(DEADLINE).unwrap_or_else(|why| panic!("waited for {what}: {why}"))
+    }
+
+    /// The next JSON event.
+    pub(crate) fn any_event(&mut self) -> Value {
+        serde_json::from_str(&self.line("an event")).unwrap()
+    }
+
+    /// The JSON events up to its end.
+    pub(crate) fn rest(&mut self) -> Vec<Value> {
+        self.ended();
+        self.lines.iter().map(|line| serde_json::from_str(&line).unwrap()).collect()
     }
 
     /// The next JSON event of this name.

@@ -80,6 +80,10 @@ impl Tally {
         self.source_failed.get_or_insert(why);
     }
 
+    pub(super) fn has_failed_to_read(&self) -> bool {
+        self.source_failed.is_some()
+    }
+
     pub(super) fn gap(&mut self, why: Error) {
         self.gaps += 1;
         self.bar.suspend(|| self.out.warn(&why.to_string()));
