@@ -151,7 +151,7 @@ impl WsDecoder {
         }
     }
 
-    /// Appends packets that are whole in `bytes`, each one small binary message and only a payload, in order and at most
+    /// Appends packets that are whole in `bytes`, each a binary message of less than 64 KiB and only a payload, in order and at most
     /// `most`; stops before all else.
     #[inline]
     pub(crate) fn take_arrived(&mut self, bytes: &mut BytesMut, packets: &mut Vec<Packet>, most: usize) {
@@ -160,13 +160,20 @@ impl WsDecoder {
         }
         let masked = self.role == Role::Server;
         for _ in 0..most {
-            // A last fragment of a binary message with a length of one byte.
-            let Some(&[0x82, length]) = bytes.first_chunk() else { return };
-            let len = (length & 0x7f) as usize;
-            let (head, mask) = match bytes.get(2..6) {
-                _ if (length & 0x80 != 0) != masked || len > 125 || len > self.max_packet => return,
-                _ if !masked => (2, [0; 4]),
-                Some(&[a, b, c, d]) => (6, [a, b, c, d]),
+            // A binary message in one frame, with a length of seven or sixteen bits.
+            let (masks, len, at) = match bytes[..] {
+                [0x82, short, ..] if short & 0x7f < 126 => (short & 0x80 != 0, (short & 0x7f) as usize, 2),
+                [0x82, long, a, b, ..] if long & 0x7f == 126 => {
+                    (long & 0x80 != 0, u16::from_be_bytes([a, b]) as usize, 4)
+                }
+                _ => return,
+            };
+            if masks != masked || len > self.max_packet {
+                return;
+            }
+            let (head, mask) = match bytes[at..] {
+                _ if !masked => (at, [0; 4]),
+                [a, b, c, d, ..] => (at + 4, [a, b, c, d]),
                 _ => return,
             };
             let skip = match self.speech {

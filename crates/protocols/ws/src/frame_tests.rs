@@ -108,6 +108,36 @@ fn fragments_cannot_grow_beyond_the_bound() {
 }
 
 #[test]
+fn messages_taken_at_once_are_those_that_come_one_by_one() {
+    for (from, to) in [(Role::Client, Role::Server), (Role::Server, Role::Client)] {
+        for speech in [Speech::Haul, Speech::Plain] {
+            let mut encoder = WsEncoder::new(from, speech);
+            let sizes = [0, 1, 124, 125, 126, 1000, 60_000];
+            let packets: Vec<_> = sizes.iter().map(|size| Packet::binary(vec![*size as u8; *size])).collect();
+            let mut bytes = BytesMut::new();
+            for packet in &packets {
+                bytes.unsplit(encode(&mut encoder, Frame::packet(packet.clone())));
+            }
+            bytes.unsplit(encode(&mut encoder, Frame::Ping(Bytes::new())));
+            bytes.unsplit(encode(&mut encoder, Frame::packet(packets[1].clone())));
+            let mut decoder = WsDecoder::new(to, speech, 60_001);
+            let mut taken = Vec::new();
+            decoder.take_arrived(&mut bytes, &mut taken, 3);
+            assert_eq!(taken, packets[..3], "{from:?} {speech:?}");
+            decoder.take_arrived(&mut bytes, &mut taken, 99);
+            assert_eq!(taken, packets, "{from:?} {speech:?}: all before the ping");
+            assert!(matches!(decoder.next(&mut bytes), Ok(Some(Frame::Ping(_)))));
+            let mut small = WsDecoder::new(to, speech, 0);
+            small.take_arrived(&mut bytes, &mut taken, 99);
+            assert_eq!(taken.len(), packets.len(), "{from:?} {speech:?}: a packet above the bound");
+            let cut = &mut bytes.split_to(bytes.len() - 1);
+            decoder.take_arrived(cut, &mut taken, 99);
+            assert_eq!(taken.len(), packets.len(), "{from:?} {speech:?}: a packet that is not whole");
+        }
+    }
+}
+
+#[test]
 fn without_the_subprotocol_metadata_is_refused_and_not_dropped() {
     let mut out = WriteBuf::default();
     let packet = Packet::text("hi").with("a", "1");
