@@ -2,22 +2,16 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
 
 use haul_core::{Connection, Endpoint, Error, ErrorKind, Link, Result, Sent, Service};
 use quinn::{ClientConfig, EndpointConfig, TokioRuntime};
-use tokio::net::lookup_host;
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::link::{Quic, facts};
+use crate::link::Quic;
 use crate::options::DialConfig;
-use crate::raw::{Session, failure};
-use crate::tls::TlsCache;
-use crate::{socket, spawn};
-
-/// How long one address of a host is tried alone (RFC 8305 section 5).
-const HEAD_START: Duration = Duration::from_millis(250);
+use crate::raw::tls::TlsCache;
+use crate::raw::{Facts, Session, failure};
+use crate::{ALPN, socket, spawn};
 
 /// Dials `quic://host:port`. Clones resume each other's TLS sessions, and move together.
 ///
@@ -65,17 +59,15 @@ impl Dialer {
 
     async fn connect(&self, endpoint: &Endpoint, config: &DialConfig) -> Result<Link> {
         let host = endpoint.require_host()?;
-        let addresses = lookup_host((host, endpoint.require_port()?)).await;
-        let addresses = addresses.map_err(|why| Error::new(ErrorKind::Connect, why.to_string()))?;
-        let mut client = ClientConfig::new(self.tls.get(&config.tls)?);
-        client.transport_config(config.path.transport()?);
+        let mut client = ClientConfig::new(self.tls.get(&config.tls, ALPN)?);
+        client.transport_config(config.path.transport(0)?);
         let name = config.tls.sni.clone().unwrap_or_else(|| host.to_owned());
-        let (endpoint, connection) =
-            first(addresses, |address| shake(client.clone(), address, name.clone())).await?;
+        let attempt = |address| shake(client.clone(), address, name.clone());
+        let (endpoint, connection) = socket::first(host, endpoint.require_port()?, attempt).await?;
         let local = endpoint.local_addr()?;
         let endpoint = Arc::new(endpoint);
         self.keep(&endpoint);
-        let facts = facts(&connection, local, &config.path, config.timeout);
+        let facts = Facts::new("quic", &connection, local, &config.path, config.timeout);
         Session::dialed(Quic { connection, _endpoint: Some(endpoint) }, facts).await
     }
 }
@@ -102,40 +94,5 @@ async fn shake(
     tokio::select! {
         connected = connecting => Ok((endpoint, connected.map_err(|why| failure::lost(&why))?)),
         why = socket::nobody(address) => Err(why),
-    }
-}
-
-/// The first of `addresses` that answers; each has a head start before the next is tried too.
-async fn first<T, Fut>(
-    mut addresses: impl Iterator<Item = SocketAddr>,
-    attempt: impl Fn(SocketAddr) -> Fut,
-) -> Result<T>
-where
-    T: Send + 'static,
-    Fut: Future<Output = Result<T>> + Send + 'static,
-{
-    let mut attempts = JoinSet::new();
-    let mut failed = None;
-    loop {
-        let next = addresses.next();
-        let more = next.is_some();
-        if let Some(address) = next {
-            attempts.spawn(attempt(address));
-        }
-        let ended = match more {
-            true => timeout(HEAD_START, attempts.join_next()).await.ok(),
-            false => Some(attempts.join_next().await),
-        };
-        match ended {
-            Some(Some(Ok(Ok(connected)))) => return Ok(connected),
-            Some(Some(Ok(Err(why)))) => failed = Some(why),
-            Some(Some(Err(why))) => failed = Some(Error::new(ErrorKind::Internal, why.to_string())),
-            Some(None) => {
-                return Err(
-                    failed.unwrap_or_else(|| Error::new(ErrorKind::Connect, "the host has no address"))
-                );
-            }
-            None => {}
-        }
     }
 }

@@ -6,7 +6,6 @@ mod listener;
 mod options;
 pub mod raw;
 pub mod socket;
-mod tls;
 
 pub use dialer::Dialer;
 pub use listener::listen;

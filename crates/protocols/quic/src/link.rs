@@ -4,9 +4,7 @@ use bytes::Bytes;
 use haul_core::{CloseReason, Result};
 use quinn::VarInt;
 
-use crate::options::Path;
-use crate::raw::{Facts, Transport, failure};
-use crate::tls;
+use crate::raw::{Transport, failure};
 
 /// A QUIC connection whose handshake is done. It holds its own socket where it was dialed.
 pub(crate) struct Quic {
@@ -53,25 +51,5 @@ impl Transport for Quic {
 
     fn code(&self, code: u16) -> VarInt {
         code.into()
-    }
-}
-
-/// What is known of a connection whose handshake is done.
-pub(crate) fn facts(
-    connection: &quinn::Connection,
-    local: std::net::SocketAddr,
-    path: &Path,
-    preface: std::time::Duration,
-) -> Facts {
-    // A socket bound to every address learns from its packets which of them is its own.
-    let local = connection.local_ip().map_or(local, |ip| (ip, local.port()).into());
-    Facts {
-        protocol: "quic",
-        local: local.to_string(),
-        peer: connection.remote_address().to_string(),
-        facts: tls::facts(connection),
-        limits: path.limits.clone(),
-        congestion: path.congestion,
-        preface,
     }
 }

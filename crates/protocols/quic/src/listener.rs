@@ -7,10 +7,10 @@ use haul_core::{Endpoint, Error, ErrorKind, Incoming, Link, Listener, Result};
 use haul_tls::{ServerOptions, ServerTls};
 use quinn::{EndpointConfig, ServerConfig, TokioRuntime};
 
-use crate::link::{Quic, facts};
-use crate::options::{ListenConfig, Path};
-use crate::raw::{Session, failure};
-use crate::{socket, spawn, tls};
+use crate::link::Quic;
+use crate::options::ListenConfig;
+use crate::raw::{Facts, Path, Session, failure, tls};
+use crate::{ALPN, socket, spawn};
 
 /// Listens on `quic://host:port`; port 0 takes a free one. Without a certificate of its own it makes one, and its
 /// local endpoint names the pin by which to dial it.
@@ -23,8 +23,8 @@ pub async fn listen(endpoint: Endpoint) -> Result<Listener> {
 fn bind(endpoint: &Endpoint) -> Result<Listener> {
     let (config, limits) = ListenConfig::new(endpoint)?;
     let (own, made) = identity(&config.tls, endpoint.host())?;
-    let mut server = ServerConfig::with_crypto(tls::server(&own)?);
-    server.transport_config(config.path.transport()?);
+    let mut server = ServerConfig::with_crypto(tls::server(&own, ALPN)?);
+    server.transport_config(config.path.transport(0)?);
     let socket = socket::bind(endpoint.host(), endpoint.require_port()?)?;
     let mut local = endpoint.with_port(socket.local_addr()?.port())?;
     if made {
@@ -67,7 +67,7 @@ impl Incoming for QuicIncoming {
         let connection = shaken
             .await
             .map_err(|why| failure::lost(&why).while_doing(format!("accept a handshake of {peer}")))?;
-        let facts = facts(&connection, self.quic.local_addr()?, &self.path, self.preface);
+        let facts = Facts::new("quic", &connection, self.quic.local_addr()?, &self.path, self.preface);
         Ok(Session::accepted(Quic { connection, _endpoint: None }, facts))
     }
 
@@ -77,22 +77,7 @@ impl Incoming for QuicIncoming {
 }
 
 impl Drop for QuicIncoming {
-    /// Connections go on, on the same socket: while there are any, whoever else comes is told.
     fn drop(&mut self) {
-        let quic = self.quic.clone();
-        let refuse_all = async move {
-            let refused = async {
-                while let Some(raw) = quic.accept().await {
-                    raw.refuse();
-                }
-            };
-            tokio::select! {
-                () = refused => {}
-                () = quic.wait_idle() => {}
-            }
-        };
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(refuse_all);
-        }
+        socket::refuse_others(self.quic.clone());
     }
 }

@@ -6,9 +6,15 @@ use std::time::Duration;
 
 use haul_core::{Error, ErrorKind, Result, Status};
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::lookup_host;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 /// Bytes that the kernel is asked to hold in either direction; it gives what its own limits allow.
 const KERNEL_BUFFER: usize = 2 << 20;
+
+/// How long one address of a host is tried alone (RFC 8305 section 5).
+const HEAD_START: Duration = Duration::from_millis(250);
 
 /// When a dialer asks again whether anybody is there.
 const KNOCKS: [Duration; 4] =
@@ -78,5 +84,59 @@ async fn knock(peer: SocketAddr) -> io::Result<()> {
     }
     loop {
         socket.recv(&mut answer).await?;
+    }
+}
+
+/// The first address of `host` that answers; each has a head start before the next is tried too.
+///
+/// Errors: `Connect` if the host has no address, and the last attempt's.
+pub async fn first<T, Fut>(host: &str, port: u16, attempt: impl Fn(SocketAddr) -> Fut) -> Result<T>
+where
+    T: Send + 'static,
+    Fut: Future<Output = Result<T>> + Send + 'static,
+{
+    let addresses = lookup_host((host, port)).await;
+    let mut addresses = addresses.map_err(|why| Error::new(ErrorKind::Connect, why.to_string()))?;
+    let mut attempts = JoinSet::new();
+    let mut failed = None;
+    loop {
+        let next = addresses.next();
+        let more = next.is_some();
+        if let Some(address) = next {
+            attempts.spawn(attempt(address));
+        }
+        let ended = match more {
+            true => timeout(HEAD_START, attempts.join_next()).await.ok(),
+            false => Some(attempts.join_next().await),
+        };
+        match ended {
+            Some(Some(Ok(Ok(connected)))) => return Ok(connected),
+            Some(Some(Ok(Err(why)))) => failed = Some(why),
+            Some(Some(Err(why))) => failed = Some(Error::new(ErrorKind::Internal, why.to_string())),
+            Some(None) => {
+                return Err(
+                    failed.unwrap_or_else(|| Error::new(ErrorKind::Connect, "the host has no address"))
+                );
+            }
+            None => {}
+        }
+    }
+}
+
+/// Turns away whoever comes, while `quic` has connections: they go on although nobody listens any more.
+pub fn refuse_others(quic: quinn::Endpoint) {
+    let refuse = async move {
+        let refused = async {
+            while let Some(raw) = quic.accept().await {
+                raw.refuse();
+            }
+        };
+        tokio::select! {
+            () = refused => {}
+            () = quic.wait_idle() => {}
+        }
+    };
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        runtime.spawn(refuse);
     }
 }

@@ -1,6 +1,9 @@
 //! Certificates made on the spot, for development and tests.
 
+use std::time::{Duration, SystemTime};
+
 use haul_core::{Error, ErrorKind, Result};
+use rcgen::{CertificateParams, CertifiedKey, KeyPair};
 
 use crate::{Fingerprint, ServerTls};
 
@@ -21,6 +24,22 @@ impl SelfSigned {
     /// # Errors
     /// `Config` for a name that cannot stand in a certificate, or none at all.
     pub fn new<N: Into<String>>(names: impl IntoIterator<Item = N>) -> Result<Self> {
+        Self::make(names, None)
+    }
+
+    /// As [`new`](Self::new), valid from an hour ago for `lifetime`: browsers pin only certificates that are valid for at
+    /// most 14 days (WebTransport, `serverCertificateHashes`).
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn valid_for<N: Into<String>>(
+        names: impl IntoIterator<Item = N>,
+        lifetime: Duration,
+    ) -> Result<Self> {
+        Self::make(names, Some(lifetime))
+    }
+
+    fn make<N: Into<String>>(names: impl IntoIterator<Item = N>, lifetime: Option<Duration>) -> Result<Self> {
         let names: Vec<String> = names.into_iter().map(Into::into).collect();
         if names.is_empty() {
             return Err(Error::new(
@@ -29,7 +48,7 @@ impl SelfSigned {
             ));
         }
         let asked = names.join(", ");
-        let made = rcgen::generate_simple_self_signed(names).map_err(|why| {
+        let made = certificate(names, lifetime).map_err(|why| {
             Error::new(ErrorKind::Config, format!("make a self-signed certificate for {asked}: {why}"))
         })?;
         Ok(Self {
@@ -38,6 +57,19 @@ impl SelfSigned {
             fingerprint: Fingerprint::of_der(made.cert.der()),
         })
     }
+}
+
+fn certificate(
+    names: Vec<String>,
+    lifetime: Option<Duration>,
+) -> std::result::Result<CertifiedKey<KeyPair>, rcgen::Error> {
+    let signing_key = KeyPair::generate()?;
+    let mut params = CertificateParams::new(names)?;
+    if let Some(lifetime) = lifetime {
+        let from = SystemTime::now() - Duration::from_secs(3600);
+        (params.not_before, params.not_after) = (from.into(), (from + lifetime).into());
+    }
+    Ok(CertifiedKey { cert: params.self_signed(&signing_key)?, signing_key })
 }
 
 impl ServerTls {

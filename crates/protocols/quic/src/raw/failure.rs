@@ -1,5 +1,7 @@
 //! quinn's errors in haul's words.
 
+use std::ops::RangeInclusive;
+
 use haul_core::{CloseReason, Error, ErrorKind, Status};
 use quinn::{ConnectionError, ReadError, TransportErrorCode, VarInt, WriteError};
 
@@ -15,7 +17,7 @@ pub fn lost(why: &ConnectionError) -> Error {
         ConnectionError::TransportError(error) => transport(error.code, &error.reason, Whose::Ours),
         ConnectionError::TimedOut => Error::new(ErrorKind::Timeout, "the peer was silent for too long"),
         ConnectionError::Reset => Error::new(ErrorKind::Closed, "the peer no longer knows this connection"),
-        ConnectionError::LocallyClosed => Error::new(ErrorKind::Closed, "the session was closed here"),
+        ConnectionError::LocallyClosed => Error::new(ErrorKind::Closed, "the session is closed"),
         ConnectionError::VersionMismatch => {
             Error::new(ErrorKind::Protocol, "the peer speaks no QUIC version of ours")
         }
@@ -25,9 +27,28 @@ pub fn lost(why: &ConnectionError) -> Error {
     }
 }
 
+/// WebTransport's codes as codes of HTTP/3 (draft-ietf-webtrans-http3 section 4.3), from the first to the last.
+const WEBTRANSPORT: RangeInclusive<u64> = 0x52e4_a40f_a8db..=0x52e5_ac98_3162;
+
+/// A close code as WebTransport says it on the streams of HTTP/3.
+pub fn webtransport(code: u16) -> VarInt {
+    let code = u64::from(code);
+    VarInt::from_u64(WEBTRANSPORT.start() + code + code / 0x1e).expect("all of them are below 2^62")
+}
+
+/// A code as it was meant.
+fn plain(code: VarInt) -> u64 {
+    let code = code.into_inner();
+    if !WEBTRANSPORT.contains(&code) {
+        return code;
+    }
+    let shifted = code - WEBTRANSPORT.start();
+    shifted - shifted / 0x1f
+}
+
 /// The peer closed the session, and said why.
 pub fn closed(code: VarInt, text: &str) -> Error {
-    let code = code.into_inner();
+    let code = plain(code);
     let message = match u16::try_from(code) {
         Ok(known) => format!("the peer closed the session: {}", CloseReason::new(known, text.to_owned())),
         Err(_) => format!("the peer closed the session: code {code:#x}, {text:?}"),
@@ -76,6 +97,7 @@ pub(crate) fn read(why: ReadError) -> Error {
     match why {
         ReadError::ConnectionLost(why) => lost(&why),
         ReadError::Reset(code) => {
+            let code = plain(code);
             Error::new(ErrorKind::Closed, format!("the peer cut the stream: code {code}")).with("code", code)
         }
         other => Error::new(ErrorKind::Closed, other.to_string()),
@@ -87,8 +109,22 @@ pub(crate) fn write(why: WriteError) -> Error {
     match why {
         WriteError::ConnectionLost(why) => lost(&why),
         WriteError::Stopped(code) => {
+            let code = plain(code);
             Error::new(ErrorKind::Closed, format!("the peer reads no more of the stream: code {code}"))
         }
         other => Error::new(ErrorKind::Closed, other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_close_code_survives_the_detour_through_http3() {
+        assert!((0..=u16::MAX).all(|code| plain(webtransport(code)) == u64::from(code)));
+        assert_eq!(webtransport(0).into_inner(), 0x52e4_a40f_a8db);
+        // The draft leaves out every code that HTTP/3 reserves for greasing.
+        assert!((0..=u16::MAX).all(|code| !(webtransport(code).into_inner() - 0x21).is_multiple_of(0x1f)));
     }
 }

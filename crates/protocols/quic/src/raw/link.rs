@@ -100,7 +100,7 @@ impl<T: Transport> Session<T> {
         recv: Rx<T>,
         opened: bool,
     ) -> Link {
-        let hold = Hold::take(self, Some(id));
+        let hold = Arc::new(Hold::take(self, Some(id)));
         let facts = &self.facts;
         let mut info = Info::new(facts.protocol, "");
         Framing::Haul.describe(&mut info);
@@ -121,18 +121,17 @@ impl<T: Transport> Session<T> {
         let link = match kind {
             Kind::Unordered => Link::new(
                 info,
-                UnorderedRead::new(reader, lane, max_packet),
-                UnorderedWrite::new(self.clone(), id, send),
+                UnorderedRead::new(reader, lane, max_packet, hold.clone()),
+                UnorderedWrite::new(self.clone(), id, send, hold),
             ),
             Kind::Ordered | Kind::Datagrams => Link::new(
                 info,
-                OrderedRead::new(reader, lane, max_packet),
-                OrderedWrite::new(self.clone(), id, send, marks),
+                OrderedRead::new(reader, lane, max_packet, hold.clone()),
+                OrderedWrite::new(self.clone(), id, send, marks, hold),
             ),
         };
         link.with_encoder(encoder)
             .with_limits(facts.limits.clone())
             .with_multiplex(Arc::new(Streams(self.clone())))
-            .with_guard(hold)
     }
 }

@@ -13,10 +13,13 @@ mod lane;
 mod late;
 mod link;
 mod ordered;
+mod path;
 mod session;
+pub mod tls;
 mod transport;
 mod unordered;
 pub mod varint;
 
+pub use path::Path;
 pub use session::{Facts, Session};
 pub use transport::{RecvStream, SendStream, Transport};

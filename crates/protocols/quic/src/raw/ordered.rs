@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use super::encoder::Marks;
 use super::lane::Lane;
 use super::link::{Rx, Tx, stranger};
-use super::session::Session;
+use super::session::{Hold, Session};
 use super::transport::{RecvStream, Transport};
 use super::{failure, varint};
 
@@ -73,12 +73,18 @@ pub(crate) struct OrderedRead<T: Transport> {
     max_packet: usize,
     /// Whose turn it is, so that neither starves the other.
     datagrams_first: bool,
+    _hold: Arc<Hold<T>>,
 }
 
 impl<T: Transport> OrderedRead<T> {
-    pub(crate) fn new(reader: Reader<T>, lane: Arc<Lane<T::Recv>>, max_packet: usize) -> Self {
+    pub(crate) fn new(
+        reader: Reader<T>,
+        lane: Arc<Lane<T::Recv>>,
+        max_packet: usize,
+        hold: Arc<Hold<T>>,
+    ) -> Self {
         let stream = StreamRead::new(reader, Framing::Haul, max_packet);
-        Self { stream, lane, max_packet, datagrams_first: false }
+        Self { stream, lane, max_packet, datagrams_first: false, _hold: hold }
     }
 
     fn poll_datagram(&mut self, cx: &Context<'_>) -> Poll<Result<Frame>> {
@@ -133,13 +139,20 @@ pub(crate) struct OrderedWrite<T: Transport> {
     /// A datagram that waits for room.
     datagram: Option<Sending>,
     finishing: Finishing,
+    _hold: Arc<Hold<T>>,
 }
 
 impl<T: Transport> OrderedWrite<T> {
-    pub(crate) fn new(session: Arc<Session<T>>, id: u64, send: Tx<T>, marks: Arc<Marks>) -> Self {
+    pub(crate) fn new(
+        session: Arc<Session<T>>,
+        id: u64,
+        send: Tx<T>,
+        marks: Arc<Marks>,
+        hold: Arc<Hold<T>>,
+    ) -> Self {
         let mut head = session.transport.datagram_prefix().to_vec();
         varint::put(id, &mut head);
-        Self { session, send, marks, at: 0, head, datagram: None, finishing: Finishing::No }
+        Self { session, send, marks, at: 0, head, datagram: None, finishing: Finishing::No, _hold: hold }
     }
 
     /// Sends `frame` as a datagram, waiting for room: none that was accepted makes room for another.

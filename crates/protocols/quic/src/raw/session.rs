@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use super::lane::{Lane, Part};
 use super::late::Late;
 use super::link::{Kind, Rx, Tx};
 use super::transport::{RecvStream, SendStream, Transport};
-use super::{failure, varint};
+use super::{Path, failure, tls, varint};
 
 /// The number of a session's first stream, whatever it has on the wire.
 pub(crate) const FIRST: u64 = 0;
@@ -46,6 +47,29 @@ pub struct Facts {
     pub congestion: &'static str,
     /// How long a stream may take to say what it is.
     pub preface: Duration,
+}
+
+impl Facts {
+    /// What is known of a connection whose handshake is done, at a socket bound to `local`.
+    pub fn new(
+        protocol: &'static str,
+        quic: &quinn::Connection,
+        local: SocketAddr,
+        path: &Path,
+        preface: Duration,
+    ) -> Self {
+        // A socket bound to every address learns from its packets which of them is its own.
+        let local = quic.local_ip().map_or(local, |ip| (ip, local.port()).into());
+        Self {
+            protocol,
+            local: local.to_string(),
+            peer: quic.remote_address().to_string(),
+            facts: tls::facts(quic),
+            limits: path.limits.clone(),
+            congestion: path.congestion,
+            preface,
+        }
+    }
 }
 
 /// Streams on one QUIC connection. It lasts as long as this end has one that is open.
@@ -280,7 +304,7 @@ impl<T: Transport> fmt::Debug for Session<T> {
     }
 }
 
-/// Held by a stream while it is open: with the last one of this end the session is over.
+/// Held by both halves of a stream: with the last one of this end the session is over.
 pub(crate) struct Hold<T: Transport> {
     session: Arc<Session<T>>,
     lane: Option<u64>,

@@ -15,7 +15,7 @@ use tokio::io::AsyncRead;
 use super::lane::{Lane, Part};
 use super::link::Tx;
 use super::ordered::{Finishing, Reader, Stopped, acknowledged, too_large};
-use super::session::Session;
+use super::session::{Hold, Session};
 use super::transport::{RecvStream, SendStream, Transport};
 use super::{failure, varint};
 
@@ -38,6 +38,7 @@ pub(crate) struct UnorderedRead<T: Transport> {
     received: u64,
     /// The last frame, and its number.
     last: Option<(u64, Frame)>,
+    _hold: Arc<Hold<T>>,
 }
 
 /// A frame that is on its way.
@@ -47,7 +48,12 @@ struct Reading<R> {
 }
 
 impl<T: Transport> UnorderedRead<T> {
-    pub(crate) fn new(control: Reader<T>, lane: Arc<Lane<T::Recv>>, max_packet: usize) -> Self {
+    pub(crate) fn new(
+        control: Reader<T>,
+        lane: Arc<Lane<T::Recv>>,
+        max_packet: usize,
+        hold: Arc<Hold<T>>,
+    ) -> Self {
         Self {
             control,
             control_ended: false,
@@ -57,6 +63,7 @@ impl<T: Transport> UnorderedRead<T> {
             reading: VecDeque::new(),
             received: 0,
             last: None,
+            _hold: hold,
         }
     }
 
@@ -156,6 +163,7 @@ pub(crate) struct UnorderedWrite<T: Transport> {
     /// For the acknowledgement of one of them.
     waiting: Option<Stopped>,
     finishing: Finishing,
+    _hold: Arc<Hold<T>>,
 }
 
 enum Step<T: Transport> {
@@ -167,7 +175,7 @@ enum Step<T: Transport> {
 }
 
 impl<T: Transport> UnorderedWrite<T> {
-    pub(crate) fn new(session: Arc<Session<T>>, id: u64, mut control: Tx<T>) -> Self {
+    pub(crate) fn new(session: Arc<Session<T>>, id: u64, mut control: Tx<T>, hold: Arc<Hold<T>>) -> Self {
         let priority = match &mut control {
             Tx::Ready(stream) => stream.quic().priority().unwrap_or_default(),
             _ => 0,
@@ -182,6 +190,7 @@ impl<T: Transport> UnorderedWrite<T> {
             said: VecDeque::new(),
             waiting: None,
             finishing: Finishing::No,
+            _hold: hold,
         }
     }
 

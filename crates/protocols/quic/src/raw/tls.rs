@@ -7,29 +7,35 @@ use haul_tls::{CertificateInfo, ClientOptions, ClientTls, ServerTls};
 use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use rustls_pki_types::CertificateDer;
 
-use crate::ALPN;
+/// The keys of `haul_tls::ClientOptions` but for `alpn`: what is spoken is given.
+pub const CLIENT_OPTIONS: [&str; 7] = ["ca", "system_roots", "pin", "cert", "key", "sni", "insecure"];
+
+/// The keys of `haul_tls::ServerOptions` but for `alpn`.
+pub const SERVER_OPTIONS: [&str; 5] = ["cert", "key", "client_ca", "allow_anonymous", "self_signed"];
 
 /// The last configuration that was made without files: files may change between two dials. Dials that share one resume
 /// their sessions.
 #[derive(Clone, Default)]
-pub(crate) struct TlsCache(Arc<Mutex<Option<Known>>>);
+pub struct TlsCache(Arc<Mutex<Option<Known>>>);
 
-type Known = (ClientOptions, Arc<QuicClientConfig>);
+type Known = (ClientOptions, ClientTls);
 
 impl TlsCache {
-    pub(crate) fn get(&self, options: &ClientOptions) -> Result<Arc<QuicClientConfig>> {
+    /// quinn's form of `options`, speaking `alpn`. Errors: as `ClientOptions::build`.
+    pub fn get(&self, options: &ClientOptions, alpn: &str) -> Result<Arc<QuicClientConfig>> {
         if options.ca.is_some() || options.cert.is_some() || options.key.is_some() {
-            return client(&options.build()?);
+            return client(&options.build()?, alpn);
         }
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((known, config)) = &*last
+        if let Some((known, tls)) = &*last
             && known == options
         {
-            return Ok(config.clone());
+            return client(tls, alpn);
         }
-        let config = client(&options.build()?)?;
-        *last = Some((options.clone(), config.clone()));
-        Ok(config)
+        let tls = options.build()?;
+        let config = client(&tls, alpn);
+        *last = Some((options.clone(), tls));
+        config
     }
 }
 
@@ -39,15 +45,16 @@ impl std::fmt::Debug for TlsCache {
     }
 }
 
-fn client(tls: &ClientTls) -> Result<Arc<QuicClientConfig>> {
+fn client(tls: &ClientTls, alpn: &str) -> Result<Arc<QuicClientConfig>> {
     let mut config = (*tls.raw()).clone();
-    config.alpn_protocols = vec![ALPN.into()];
+    config.alpn_protocols = vec![alpn.into()];
     QuicClientConfig::try_from(config).map(Arc::new).map_err(|why| unfit(&why))
 }
 
-pub(crate) fn server(tls: &ServerTls) -> Result<Arc<QuicServerConfig>> {
+/// quinn's form of a server's TLS, speaking `alpn`.
+pub fn server(tls: &ServerTls, alpn: &str) -> Result<Arc<QuicServerConfig>> {
     let mut config = (*tls.raw()).clone();
-    config.alpn_protocols = vec![ALPN.into()];
+    config.alpn_protocols = vec![alpn.into()];
     QuicServerConfig::try_from(config).map(Arc::new).map_err(|why| unfit(&why))
 }
 
@@ -56,8 +63,10 @@ fn unfit(why: &dyn std::fmt::Display) -> Error {
 }
 
 /// What a handshake showed, as facts of the connection.
-pub(crate) fn facts(quic: &quinn::Connection) -> Metadata {
+pub fn facts(quic: &quinn::Connection) -> Metadata {
     let shown = quic.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
+    let (alpn, name) = shown.map_or((None, None), |shown| (shown.protocol, shown.server_name));
+    let alpn = alpn.map(|alpn| String::from_utf8_lossy(&alpn).into_owned());
     let sent = quic.peer_identity().and_then(|chain| chain.downcast::<Vec<CertificateDer<'static>>>().ok());
     let certificates: Vec<_> = sent
         .iter()
@@ -66,8 +75,8 @@ pub(crate) fn facts(quic: &quinn::Connection) -> Metadata {
         .collect();
     let tls = serde_json::json!({
         "protocol_version": "TLSv1.3",
-        "alpn": ALPN,
-        "server_name": shown.and_then(|shown| shown.server_name),
+        "alpn": alpn,
+        "server_name": name,
         "peer_certificates": certificates,
     });
     let mut facts = Metadata::new();

@@ -1,0 +1,1 @@
+//! WebTransport against strangers, bad input and bad luck.
