@@ -46,11 +46,13 @@ impl Input for Request {
     }
 
     /// What a status of 4xx or 5xx says. 408, 425, 429 and 5xx are transient, except 501 and 505. A peer that answers
-    /// 429 or 503 refused the request; whatever else it answered, it may have acted.
+    /// 429, or 503 with `Retry-After` (RFC 9110 section 10.2.3), refused the request; whatever else it answered, it may
+    /// have acted: gateways also answer 503 when their own connection broke after the request was passed on.
     fn failure(out: &Response) -> Option<Error> {
         let (kind, status) = meaning(out.status())?;
         let sent = match out.status() {
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Sent::No,
+            StatusCode::TOO_MANY_REQUESTS => Sent::No,
+            StatusCode::SERVICE_UNAVAILABLE if out.headers().contains_key(RETRY_AFTER) => Sent::No,
             _ => Sent::Maybe,
         };
         let error = Error::new(kind, format!("the peer answered {}", out.status()));

@@ -114,7 +114,7 @@ fn a_status_says_what_went_wrong_and_whether_to_try_again() {
         (429, RateLimited, Status::Transient, Sent::No),
         (500, Rejected, Status::Transient, Sent::Maybe),
         (501, Unsupported, Status::Permanent, Sent::Maybe),
-        (503, Overloaded, Status::Transient, Sent::No),
+        (503, Overloaded, Status::Transient, Sent::Maybe),
         (504, Timeout, Status::Transient, Sent::Maybe),
         (505, Unsupported, Status::Permanent, Sent::Maybe),
     ] {
@@ -132,6 +132,9 @@ fn retry_after_is_seconds_or_a_date_by_the_peers_clock() {
         Request::failure(&out).unwrap().retry_after()
     };
     assert_eq!(wait("120"), Some(Duration::from_secs(120)));
+    let mut refused = answer(503);
+    refused.headers_mut().insert(header::RETRY_AFTER, "1".parse().unwrap());
+    assert_eq!(Request::failure(&refused).unwrap().sent(), Sent::No);
     assert_eq!(wait("Sat, 01 Jan 2000 00:00:09 GMT"), Some(Duration::from_secs(10)));
     assert_eq!(wait("Fri, 31 Dec 1999 23:00:00 GMT"), Some(Duration::ZERO));
     assert_eq!(wait("soon"), None);
@@ -145,7 +148,9 @@ fn only_what_was_refused_or_is_idempotent_is_left_to_send_again() {
         let told = Request::failure(out.as_ref().unwrap()).map(|why| why.status());
         (rest.is_some(), told)
     };
-    assert_eq!(left(Method::POST, 503), (true, Some(Status::Transient)));
+    assert_eq!(left(Method::POST, 429), (true, Some(Status::Transient)));
+    assert_eq!(left(Method::GET, 503), (true, Some(Status::Transient)));
+    assert_eq!(left(Method::POST, 503), (false, Some(Status::Exhausted)));
     assert_eq!(left(Method::GET, 500), (true, Some(Status::Transient)));
     assert_eq!(left(Method::POST, 500), (false, Some(Status::Exhausted)));
     assert_eq!(left(Method::GET, 404), (false, Some(Status::Permanent)));
