@@ -38,6 +38,8 @@ pub use haul_quic as quic;
 pub use haul_reconnect as reconnect;
 #[cfg(feature = "retry")]
 pub use haul_retry as retry;
+#[cfg(feature = "session")]
+pub use haul_session as session;
 #[cfg(feature = "serve")]
 pub use haul_serve as serve;
 #[cfg(feature = "tcp")]

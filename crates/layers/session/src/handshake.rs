@@ -99,10 +99,8 @@ async fn hear_any(link: &mut Link) -> Result<Heard> {
     loop {
         let frame = poll_fn(|cx| link.read.poll_read(cx)).await?;
         let frame = frame.ok_or_else(|| Error::new(ErrorKind::Closed, "the peer ended the stream"))?;
-        if let Some(note) = frame.as_note() {
-            return Message::parse(note).map(Heard::Message);
-        }
         match frame {
+            Frame::Note(note) => return Message::parse(&note).map(Heard::Message),
             // Who asks knows by our greeting.
             Frame::Ping(payload) if payload == PROBE => {}
             Frame::Ping(payload) => say(link, [Frame::Pong(payload)]).await?,

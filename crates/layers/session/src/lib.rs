@@ -12,6 +12,8 @@ mod alive;
 mod budget;
 mod client;
 mod handshake;
+#[cfg(test)]
+mod history_tests;
 mod link;
 mod options;
 mod outgoing;

@@ -65,6 +65,7 @@ impl Refusal {
 impl Message {
     pub(crate) fn into_frame(self) -> Frame {
         Frame::Note(match self {
+            Self::Hello => format!("hello {VERSION}"),
             Self::Open { epoch, window } => format!("open {VERSION} {epoch} {window}"),
             Self::Accepted { session, token, window } => {
                 format!("accepted {session} {} {window}", token.reveal())
