@@ -145,6 +145,121 @@ fn a_sink_that_is_away_does_not_hold_up_a_stop_and_what_it_has_not_got_is_said()
     assert_eq!((&stopped["event"], &stopped["sinks"][0]["lag"]), (&"stopped".into(), &3.into()));
 }
 
+/// A gateway that has stored six events of two sessions.
+fn six(dir: &std::path::Path) -> Gateway {
+    let gateway = Gateway::start(dir, &[TCP], &[]);
+    for number in 1..=6 {
+        let session = format!("session_id=s{}", number % 2);
+        let args = ["send", &gateway.urls[0], &number.to_string(), "--meta", &session, "--receipt=stored"];
+        let sent = haul(&args);
+        assert_eq!(sent.code, Some(0), "{}", sent.stderr);
+    }
+    gateway
+}
+
+#[test]
+fn what_is_read_of_the_log_is_what_was_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = six(dir.path());
+    for (flags, expected) in [
+        (&[][..], "1\n2\n3\n4\n5\n6\n"),
+        (&["--from", "5"], "5\n6\n"),
+        (&["--to", "2"], "1\n2\n"),
+        (&["--from", "2", "--to", "4"], "2\n3\n4\n"),
+        (&["--session", "s1"], "1\n3\n5\n"),
+        (&["--raw"], "123456"),
+    ] {
+        assert_eq!(cat(dir.path(), flags), expected.as_bytes(), "{flags:?}");
+    }
+    let data = dir.path().to_str().unwrap();
+    for (flags, expected) in [
+        (&["--from", "5"][..], "5\n6\n"),
+        (&["--session", "s0", "--from", "1"], "2\n4\n6\n"),
+        (&["--raw", "--from", "4"], "456"),
+    ] {
+        let mut follow = command(&[&["log", "follow", "--data", data], flags].concat());
+        let mut follow = follow.stdout(Stdio::piped()).spawn().unwrap();
+        let mut printed = vec![0; expected.len()];
+        std::io::Read::read_exact(follow.stdout.as_mut().unwrap(), &mut printed).unwrap();
+        assert_eq!(printed, expected.as_bytes(), "{flags:?}");
+        follow.kill().unwrap();
+        follow.wait().unwrap();
+    }
+    let sessions = haul(&["log", "ls", "--json", "--data", data]).json();
+    assert_eq!((&sessions[0]["session"], &sessions[0]["events"]), (&"s0".into(), &3.into()));
+    let verified = haul(&["log", "verify", "--json", "--data", data]).json().remove(0);
+    assert_eq!((&verified["event"], &verified["events"]), (&"verified".into(), &6.into()));
+    let stored = haul(&["log", "cat", "--json", "--data", data, "--to", "1"]).json().remove(0);
+    assert_eq!(
+        (&stored["event"], &stored["seq"], &stored["text"]),
+        (&"stored".into(), &1.into(), &"1".into())
+    );
+    drop(gateway);
+}
+
+#[test]
+fn a_tap_shows_only_the_session_and_the_metadata_that_were_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().to_str().unwrap();
+    let gateway = Gateway::start(dir.path(), &[TCP], &[]);
+    let spawn = |flags: &[&str]| {
+        let args = [&["tap", "--json", "-n", "1", "--data", data], flags].concat();
+        command(&args).stdout(Stdio::piped()).spawn().unwrap()
+    };
+    let taps = [spawn(&["--session", "b"]), spawn(&["--filter", "kind=c", "--filter", "x=1"])];
+    until("both taps", || (status(dir.path())["taps"] == 2).then_some(()));
+    for (text, session, kind, x) in [("1", "a", "a", "1"), ("2", "b", "c", "2"), ("3", "a", "c", "1")] {
+        let (session, kind, x) = (format!("session_id={session}"), format!("kind={kind}"), format!("x={x}"));
+        let args =
+            ["send", &gateway.urls[0], text, "--meta", &session, "--meta", &kind, "--meta", &x, "--receipt"];
+        assert_eq!(haul(&args).code, Some(0));
+    }
+    let seen = taps.map(|tap| {
+        let output = tap.wait_with_output().unwrap().stdout;
+        serde_json::from_slice::<Value>(&output).unwrap()["text"].clone()
+    });
+    assert_eq!(seen, ["2", "3"]);
+}
+
+#[test]
+fn tools_find_the_data_folder_by_configuration_profile_and_environment() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, other) = (dir.path().join("data"), dir.path().join("other"));
+    let config = dir.path().join("gateway.toml");
+    let text = format!("[serve]\ndata = {data:?}\n[profile.staging.serve]\ndata = {other:?}\n");
+    fs::write(&config, text).unwrap();
+    for (folder, line) in [(&data, "in data"), (&other, "in other")] {
+        Gateway::start(folder, &[LINES], &[]).store(&[line]);
+    }
+    let config = config.to_str().unwrap();
+    let cat = |flags: &[&str]| haul(&[&["log", "cat", "--config", config], flags].concat()).stdout;
+    assert_eq!(cat(&[]), b"in data\n");
+    assert_eq!(cat(&["--profile", "staging"]), b"in other\n");
+    assert_eq!(cat(&["--data", other.to_str().unwrap()]), b"in other\n");
+    let mut by_environment = command(&["log", "cat"]);
+    by_environment.env("HAUL_EVENTS_DIR", &other);
+    assert_eq!(crate::program::run(by_environment, "log cat").stdout, b"in other\n");
+}
+
+#[test]
+fn dead_letters_are_printed_with_their_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let lines = TcpListener::bind("127.0.0.1:0").unwrap();
+    let sink = format!("picky=tcp://{}?framing=lines", lines.local_addr().unwrap());
+    let gateway = Gateway::start(dir.path(), &[TCP], &["--sink", &sink]);
+    let sent = haul(&["send", &gateway.urls[0], "x", "--meta", "a=1", "--receipt"]);
+    assert_eq!(sent.code, Some(0), "{}", sent.stderr);
+    until("the dead letter", || (status(dir.path())["log"]["sinks"][0]["dead"] == 1).then_some(()));
+    let text = String::from_utf8(cat(dir.path(), &["--dead"])).unwrap();
+    assert!(text.starts_with("event 1 refused by picky: ") && text.ends_with("\nx\n"), "{text}");
+    let letter =
+        haul(&["log", "cat", "--dead", "--json", "--data", dir.path().to_str().unwrap()]).json().remove(0);
+    assert_eq!(
+        (&letter["event"], &letter["sink"], &letter["kind"]),
+        (&"dead".into(), &"picky".into(), &"unsupported".into())
+    );
+}
+
 #[test]
 fn sessions_are_listed_by_a_name_that_is_no_path_and_read_by_either() {
     let dir = tempfile::tempdir().unwrap();

@@ -176,6 +176,8 @@ fn what_it_says_about_itself_is_what_filter_flags_and_environment_ask_for() {
     assert!(!said("[log]\nfilter = 'off'", &[], None).contains(stuck));
     assert!(!said("", &["-q"], None).contains(stuck));
     assert!(said("[log]\nfilter = 'off'", &["-v"], None).contains(stuck));
+    let module = "haul_event_log::forward";
+    assert!(!said("", &["-v"], None).contains(module) && said("", &["-vv"], None).contains(module));
     assert!(said("[log]\nfilter = 'off'", &["-q"], Some("warn")).contains(stuck));
     let json = said("[log]\nformat = 'json'", &[], None);
     let line = json.lines().find(|line| line.contains(stuck)).expect("it is said");
@@ -197,4 +199,30 @@ fn a_profile_and_flags_go_over_the_file() {
     let gateway = place.start(&["--data", elsewhere.path().to_str().unwrap(), "--listen", LINES]);
     gateway.store(&["12345"]);
     assert_eq!(crate::program::cat(elsewhere.path(), &[]), b"12345\n");
+}
+
+#[test]
+fn the_guide_has_every_key_and_no_other() {
+    let guide =
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/guides/gateway.md")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("haul.toml");
+    for (section, heading) in [
+        ("[serve]\n", "## `[serve]`"),
+        ("[events]\n", "## `[events]`"),
+        ("[[route]]\nname = 'a'\nsink = 'null:'\n", "## `[[route]]`"),
+        ("[log]\n", "## `[log]`"),
+    ] {
+        fs::write(&file, format!("{section}zzzz = 1\n")).unwrap();
+        let told = haul(&["validate", file.to_str().unwrap()]).stderr;
+        let known = told.split_once("nown are ").unwrap_or_else(|| panic!("{told}")).1;
+        let mut known: Vec<_> = known.lines().next().unwrap().split(", ").collect();
+        let part = guide.split_once(heading).unwrap_or_else(|| panic!("no {heading}")).1;
+        let part = part.split("\n## ").next().unwrap();
+        let rows = part.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+        let mut listed: Vec<_> = rows.collect();
+        known.sort_unstable();
+        listed.sort_unstable();
+        assert_eq!(listed, known, "{heading}");
+    }
 }
