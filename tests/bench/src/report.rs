@@ -82,7 +82,7 @@ pub(crate) fn write(rows: &[Row], folder: &Path) -> io::Result<()> {
          <style>:root{color-scheme:light dark}body{font:14px system-ui;margin:2rem auto;max-width:82rem;padding:0 1rem}\
          table{border-collapse:collapse}td,th{padding:.25rem .6rem;border-bottom:1px solid #8884;text-align:left}\
          td+td,th+th{white-space:nowrap}.short{background:#d332}\
-         svg{background:#fff;max-width:100%;height:auto}</style><h1>haul benchmarks</h1>",
+         .wide{overflow-x:auto}svg{background:#fff;max-width:100%;height:auto}</style><h1>haul benchmarks</h1>",
     );
     page.push_str(&html_table(rows));
     for row in rows {
@@ -106,7 +106,7 @@ fn html_table(rows: &[Row]) -> String {
     };
     let head = lines.next().map(|line| cells(line, "th")).unwrap_or_default();
     let body: String = lines.skip(1).map(|line| cells(line, "td")).collect();
-    format!("<table>{head}{body}</table>")
+    format!("<div class=wide><table>{head}{body}</table></div>")
 }
 
 fn chart(row: &Row) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
