@@ -42,7 +42,7 @@ pub(crate) struct Connection {
     #[serde(default)]
     pub(crate) multiplex: bool,
     pub(crate) max_datagram: Option<usize>,
-    #[serde(default = "yes", alias = "reasons")]
+    #[serde(default = "yes")]
     pub(crate) close_frames: bool,
     #[serde(default = "yes")]
     pub(crate) boundaries: bool,
