@@ -10,6 +10,8 @@ use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use crate::Peer;
+
 pub(super) enum Stream {
     Plain { io: TokioIo<TcpStream>, forwarded: bool },
     Tls { io: Box<TokioIo<TlsStream<TcpStream>>>, h2: bool },
@@ -28,10 +30,17 @@ impl Stream {
 
 impl Connection for Stream {
     fn connected(&self) -> Connected {
-        match self {
-            Self::Plain { forwarded, .. } => Connected::new().proxy(*forwarded),
-            Self::Tls { h2: true, .. } => Connected::new().negotiated_h2(),
-            Self::Tls { h2: false, .. } => Connected::new(),
+        let (connected, socket, tls) = match self {
+            Self::Plain { io, forwarded } => (Connected::new().proxy(*forwarded), io.inner(), None),
+            Self::Tls { io, h2 } => {
+                let connected = if *h2 { Connected::new().negotiated_h2() } else { Connected::new() };
+                (connected, io.inner().get_ref(), Some(io.inner().info().into()))
+            }
+        };
+        match (socket.peer_addr(), socket.local_addr()) {
+            (Ok(address), Ok(local)) => connected.extra(Peer { address, local, tls }),
+            // It is gone already, as the request will see.
+            _ => connected,
         }
     }
 }

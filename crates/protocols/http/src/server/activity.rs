@@ -16,6 +16,8 @@ use super::config::Limits;
 /// What a connection does.
 #[derive(Debug, Default)]
 pub(super) struct Activity {
+    /// Requests that began.
+    begun: AtomicUsize,
     /// Requests under way.
     busy: AtomicUsize,
     /// It speaks HTTP/2, whose frames come outside of requests too.
@@ -27,6 +29,7 @@ pub(super) struct Activity {
 impl Activity {
     /// A request is under way until the answer is dropped.
     pub(super) fn begin(self: &Arc<Self>) -> Busy {
+        self.begun.fetch_add(1, Relaxed);
         self.busy.fetch_add(1, Relaxed);
         Busy(self.clone())
     }
@@ -67,6 +70,8 @@ pub(super) struct Watched {
     activity: Arc<Activity>,
     limits: Arc<Limits>,
     awaits: Awaits,
+    /// How many requests had begun when it was looked at last.
+    begun: usize,
     /// Since when the peer takes nothing.
     stalled: Option<Instant>,
     timer: Pin<Box<Sleep>>,
@@ -87,6 +92,7 @@ impl Watched {
             socket,
             activity,
             awaits: Awaits::Head(now),
+            begun: 0,
             stalled: None,
             timer: Box::pin(sleep_until(now + limits.head)),
             armed: Some(now + limits.head),
@@ -95,10 +101,18 @@ impl Watched {
         }
     }
 
+    /// Whether a request is under way, or was until now.
+    fn answers(&mut self) -> bool {
+        let begun = self.activity.begun.load(Relaxed);
+        let before = std::mem::replace(&mut self.begun, begun);
+        begun != before || self.activity.busy.load(Relaxed) > 0
+    }
+
     /// Something came.
     fn heard(&mut self) {
+        let answers = self.answers();
         self.awaits = match self.awaits {
-            _ if self.activity.busy.load(Relaxed) > 0 => Awaits::Answer,
+            _ if answers => Awaits::Answer,
             _ if self.activity.multiplexed.load(Relaxed) => Awaits::Idle(Instant::now()),
             Awaits::Head(since) => Awaits::Head(since),
             Awaits::Idle(_) | Awaits::Answer => Awaits::Head(Instant::now()),
@@ -107,10 +121,11 @@ impl Watched {
 
     /// When it is too late, as things are now.
     fn deadline(&mut self, now: Instant) -> Option<Instant> {
-        let busy = self.activity.busy.load(Relaxed) > 0;
+        if self.answers() {
+            self.awaits = Awaits::Answer;
+        }
         self.awaits = match self.awaits {
-            _ if busy => Awaits::Answer,
-            Awaits::Answer => Awaits::Idle(now),
+            Awaits::Answer if self.activity.busy.load(Relaxed) == 0 => Awaits::Idle(now),
             Awaits::Head(since) if self.activity.multiplexed.load(Relaxed) => Awaits::Idle(since),
             other => other,
         };

@@ -1,6 +1,8 @@
 //! A handler's error, as its client sees it.
 
-use haul_core::{Body, Error, ErrorKind, Response};
+use std::time::Duration;
+
+use haul_core::{Body, Error, ErrorKind, Response, Sent};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 
@@ -17,7 +19,9 @@ pub(super) fn of(why: &Error) -> Response {
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    if let Some(wait) = why.retry_after() {
+    // A 503 that says when to come back says that nobody acted.
+    let untouched = status == StatusCode::SERVICE_UNAVAILABLE && why.sent() == Sent::No;
+    if let Some(wait) = why.retry_after().or(untouched.then_some(Duration::from_secs(1))) {
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }

@@ -24,7 +24,7 @@ pub use upgrade::{Upgrade, Upgraded, upgrade};
 use accept::Shared;
 use config::ServerConfig;
 
-/// Who sent a request, in its extensions: `request.extensions().get::<Peer>()`.
+/// Who sent a request or a response, in its extensions: `request.extensions().get::<Peer>()`.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Peer {

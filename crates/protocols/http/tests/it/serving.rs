@@ -80,16 +80,31 @@ async fn an_idle_connection_is_closed_and_one_with_a_slow_answer_is_not() {
         Ok(Response::new(Body::from("late")))
     });
     let server = listen("idle=200ms&head_deadline=5s&stall=200ms", slow).await;
-    for version in [Version::Http1, Version::Http2] {
-        let client = client(ClientConfig { version, ..ClientConfig::default() });
-        assert_eq!(text(&client, get(&url(&server, "/"))).await.unwrap().1, "late");
+    let clients = [Version::Http1, Version::Http2]
+        .map(|version| client(ClientConfig { version, ..ClientConfig::default() }));
+    for client in &clients {
+        assert_eq!(text(client, get(&url(&server, "/"))).await.unwrap().1, "late");
     }
-    soon("both to be closed", async {
+    soon("both to be closed, though their clients would keep them", async {
         while server.stats().open > 0 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     })
     .await;
+    drop(clients);
+}
+
+#[tokio::test]
+async fn a_kept_connection_lives_as_long_as_it_is_used() {
+    for version in [Version::Http1, Version::Http2] {
+        let server = listen("head_deadline=300ms&idle=300ms", says("ok")).await;
+        let client = client(ClientConfig { version, ..ClientConfig::default() });
+        for _ in 0..40 {
+            assert_eq!(text(&client, get(&url(&server, "/"))).await.unwrap().1, "ok");
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        assert_eq!(server.stats().accepted, 1);
+    }
 }
 
 #[tokio::test]

@@ -167,7 +167,8 @@ async fn a_failure_that_may_pass_stops_the_batch_and_one_for_good_does_not() {
         .collect();
     let (refused, busy) = (Some(ErrorKind::Rejected), Some(ErrorKind::Overloaded));
     let (no, maybe) = (Some(Sent::No), Some(Sent::Maybe));
-    assert_eq!(told, [(None, None), (refused, maybe), (None, None), (busy, no), (busy, no), (busy, no)]);
+    // Without Retry-After, a gateway's 503 does not say that nobody acted.
+    assert_eq!(told, [(None, None), (refused, maybe), (None, None), (busy, maybe), (busy, no), (busy, no)]);
     assert!(outcomes[5].as_ref().unwrap_err().to_string().contains("not tried"));
     assert_eq!(seen.lock().unwrap().len(), 4);
 }
@@ -185,6 +186,19 @@ async fn a_request_fails_whole_and_what_cannot_be_sent_fails_alone() {
     let refused = Some(ErrorKind::Rejected);
     assert_eq!(told, [None, Some(ErrorKind::TooLarge), refused, refused, refused]);
     assert_eq!(seen.lock().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn a_large_batch_is_several_requests_each_within_its_bounds() {
+    let (server, seen) = noting(|_| answer(200)).await;
+    let packets = vec![Packet::text("a".repeat(100)); 50];
+    for (options, requests) in
+        [("max_batch=20", 3), ("max_batch_bytes=1000B&metadata=none", 6), ("max_batch_bytes=1B", 50)]
+    {
+        let sink = sink(&server, &format!("batch=json&{options}"));
+        assert!(outcomes(&sink, packets.clone()).await.iter().all(Result::is_ok));
+        assert_eq!(seen.lock().unwrap().drain(..).len(), requests, "{options}");
+    }
 }
 
 #[tokio::test]
