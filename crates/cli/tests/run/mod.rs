@@ -149,12 +149,6 @@ impl Running {
         serde_json::from_str(&self.line("an event")).unwrap()
     }
 
-    /// The JSON events up to its end.
-    pub(crate) fn rest(&mut self) -> Vec<Value> {
-        self.ended();
-        self.lines.iter().map(|line| serde_json::from_str(&line).unwrap()).collect()
-    }
-
     /// The next JSON event of this name.
     pub(crate) fn event(&mut self, name: &str) -> Value {
         loop {

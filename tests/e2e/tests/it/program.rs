@@ -201,7 +201,7 @@ impl Gateway {
     pub(crate) fn ended(mut self) -> Ended {
         let code = wait(&mut self.child, "the gateway");
         let stderr = self.stderr.take().unwrap().join().unwrap();
-        let stdout: Vec<_> = self.lines.try_iter().collect();
+        let stdout: Vec<_> = self.lines.iter().collect();
         Ended {
             code,
             stdout: stdout.join("\n").into_bytes(),
