@@ -36,7 +36,8 @@ pub struct ListenerLimits {
     pub max_connections: usize,
     /// A handshake that takes longer is cut. Default 10 s.
     pub handshake_deadline: Duration,
-    /// Connections that wait to be accepted; then handshakes wait. Default 1024.
+    /// Connections that wait to be accepted; further ones wait with their handshake done, each with its place among
+    /// `max_connections`. Default 1024.
     pub backlog: usize,
 }
 

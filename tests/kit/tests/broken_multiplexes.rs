@@ -150,8 +150,7 @@ async fn each_broken_multiplex_is_caught_by_its_check() {
     each_is_caught(CAUGHT, |how, check| failed(how, vec![check], PATIENCE)).await;
 }
 
-// On one thread: links are taken back all the time here, and a driver that runs meanwhile may drop what holds the session.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_sound_session_is_not_caught() {
     let checks: Vec<_> = multiplex::Suite::promises().into_iter().map(|(check, _)| check).collect();
     assert_eq!(failed(How::Sound, checks, ALL_TIME).await, [""; 0]);

@@ -282,6 +282,8 @@ impl Hub {
         let encoder = outbox.encoder.take();
         let ending = Ending { why: None, reason: CloseReason::NORMAL, lost: 0 };
         outbox.end(&ending);
+        // Before the driver learns that it is over, and lets go of what is left.
+        let guard = lock(&self.guard).take();
         drop(outbox);
         self.over.store(true, Ordering::Release);
         self.wake.wake_by_ref();
@@ -293,7 +295,7 @@ impl Hub {
             encoder,
             multiplex: self.multiplex.clone(),
             state: self.moves_state.then(|| self.state.clone()),
-            guard: lock(&self.guard).take(),
+            guard,
         })
     }
 }
