@@ -10,6 +10,9 @@ pub(super) const SIDEWAYS: &[(&str, &str)] = &[
     ("haul-http", "haul-tcp"),
     // ws:// sets up its sockets as tcp:// does.
     ("haul-ws", "haul-tcp"),
+    // Event streams are HTTP, and name its options for TLS.
+    ("haul-sse", "haul-http"),
+    ("haul-sse", "haul-tls"),
     // QUIC is encrypted always.
     ("haul-quic", "haul-tls"),
 ];

@@ -1,0 +1,140 @@
+//! Reading halves: haul's frames out of events, and events as packets.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::{Bytes, BytesMut};
+use haul_core::wire::{Frame, Framing, SendBuf, StreamDecoder, WriteBuf};
+use haul_core::{Encoder, Error, ErrorKind, Packet, ReadHalf, Result, WriteHalf};
+
+use super::Events;
+use crate::event::Item;
+use crate::words;
+
+/// Frames of a haul peer: `data` is base64 of the next bytes of a stream of frames.
+pub(crate) struct HaulRead {
+    events: Events,
+    bytes: BytesMut,
+    decoder: StreamDecoder,
+    /// The peer has said its close: there is no session any more.
+    closed: Arc<AtomicBool>,
+}
+
+impl HaulRead {
+    pub(crate) fn new(events: Events, max_packet: usize, closed: Arc<AtomicBool>) -> Self {
+        let decoder = StreamDecoder::new(Framing::Haul, max_packet);
+        Self { events, bytes: BytesMut::new(), decoder, closed }
+    }
+}
+
+impl ReadHalf for HaulRead {
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame>>> {
+        loop {
+            if let Some(frame) = self.decoder.next(&mut self.bytes)? {
+                if matches!(frame, Frame::Close(_)) {
+                    self.closed.store(true, Ordering::Release);
+                }
+                return Poll::Ready(Ok(Some(frame)));
+            }
+            match ready!(self.events.poll_next(cx))? {
+                Some(Item::Event(event)) if event.name == "message" => {
+                    let wrong =
+                        |why| Error::new(ErrorKind::Protocol, format!("an event is not base64: {why}"));
+                    self.bytes.extend_from_slice(&STANDARD.decode(&event.data).map_err(wrong)?);
+                }
+                Some(Item::Comment) => return Poll::Ready(Ok(Some(alive()))),
+                Some(_) => {}
+                None => {
+                    let why = "the stream ended without a finish or close";
+                    return Poll::Ready(Err(Error::new(ErrorKind::Closed, why)));
+                }
+            }
+        }
+    }
+
+    fn take_arrived(&mut self, packets: &mut Vec<Packet>, most: usize) {
+        self.decoder.take_arrived(&mut self.bytes, packets, most);
+    }
+}
+
+/// A comment shows that the peer is there, as an answer to a ping does that nobody sent.
+fn alive() -> Frame {
+    Frame::Pong(Bytes::new())
+}
+
+/// Events of any server.
+pub(crate) struct EventRead {
+    events: Events,
+    /// The names that are wanted; empty wants all.
+    wanted: Vec<String>,
+    max_packet: usize,
+}
+
+impl EventRead {
+    pub(crate) fn new(events: Events, wanted: Vec<String>, max_packet: usize) -> Self {
+        Self { events, wanted, max_packet }
+    }
+}
+
+impl ReadHalf for EventRead {
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame>>> {
+        let event = match ready!(self.events.poll_next(cx))? {
+            None => return Poll::Ready(Ok(None)),
+            Some(Item::Event(event)) => event,
+            Some(_) => return Poll::Ready(Ok(Some(alive()))),
+        };
+        let unwanted = !self.wanted.is_empty() && !self.wanted.contains(&event.name);
+        if unwanted || event.name == words::ANNOUNCE {
+            return Poll::Ready(Ok(Some(alive())));
+        }
+        if event.data.len() > self.max_packet {
+            let why = format!("an event with {} bytes of data", event.data.len());
+            return Poll::Ready(
+                Err(Error::new(ErrorKind::TooLarge, why).with("max_packet", self.max_packet)),
+            );
+        }
+        let mut packet = Packet::text(event.data);
+        if event.name != "message" {
+            packet = packet.with("event", event.name);
+        }
+        if !self.events.last_id().is_empty() {
+            packet = packet.with("id", self.events.last_id().to_owned());
+        }
+        Poll::Ready(Ok(Some(Frame::packet(packet))))
+    }
+}
+
+/// Nothing goes back on an event stream of a server that is not haul's.
+pub(crate) struct NoWay;
+
+impl Encoder for NoWay {
+    fn encode(&mut self, frame: &Frame, _: &mut WriteBuf) -> Result<()> {
+        match frame {
+            Frame::Packet { .. } => {
+                let why = "this event stream has no way back: its server does not speak haul.v1; send by http:// or ws://";
+                Err(Error::new(ErrorKind::Unsupported, why))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The writing half that goes with [`NoWay`].
+pub(crate) struct NoWrite;
+
+impl WriteHalf for NoWrite {
+    fn poll_write(&mut self, _: &mut Context<'_>, _: &mut SendBuf) -> Poll<Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_finish(&mut self, _: &mut Context<'_>) -> Poll<Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
