@@ -94,6 +94,10 @@ impl Acceptor {
                 }
                 // Asked once more, because of our hello.
                 Ok(again @ Message::Resume { .. }) if refused_resume.as_ref() == Some(&again) => continue,
+                // Whoever guesses must connect again for each guess.
+                Ok(Message::Resume { .. }) if refused_resume.is_some() => {
+                    (Refusal::Protocol, "after a refused resume comes an open".to_owned())
+                }
                 Ok(resume @ Message::Resume { session, token, attempt, received }) => {
                     let claim = Claim { session, token, attempt, received, identity };
                     match self.table.resume(link, &claim) {
@@ -101,9 +105,8 @@ impl Acceptor {
                         Err((None, reason, text)) => return Err(refused(reason, &text)),
                         Err((Some(back), reason, text)) => {
                             link = back;
-                            // Whoever guesses must connect again for each guess.
-                            let first = refused_resume.replace(resume).is_none();
-                            (if first { reason } else { Refusal::Protocol }, text)
+                            refused_resume = Some(resume);
+                            (reason, text)
                         }
                     }
                 }
