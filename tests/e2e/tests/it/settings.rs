@@ -103,7 +103,7 @@ fn drain_is_how_long_a_stop_may_take() {
         gateway.signal("-TERM");
         let ended = gateway.ended();
         assert_eq!(ended.code, Some(130));
-        let said = format!("stopping, 1 event to pass on within {drain}; once more to stop at once");
+        let said = format!("1 event to pass on within {drain}; once more to stop at once");
         assert!(ended.stderr.contains(&said), "{}", ended.stderr);
     }
     let silent = Silent::listen();
