@@ -11,4 +11,5 @@ mod operation;
 mod program;
 mod reconnect;
 mod routes;
+mod session;
 mod settings;
