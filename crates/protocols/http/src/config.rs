@@ -1,7 +1,6 @@
 //! The configuration of the sink.
 
 use std::fmt;
-use std::str::FromStr;
 
 use haul_core::{Endpoint, Error, ErrorKind, Place, Result};
 use haul_tls::ClientOptions;
@@ -212,51 +211,12 @@ impl fmt::Debug for HttpConfig {
     }
 }
 
-impl FromStr for Method {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "POST" => Ok(Self::Post),
-            "PUT" => Ok(Self::Put),
-            "PATCH" => Ok(Self::Patch),
-            _ => Err("it must be POST, PUT or PATCH"),
-        }
-    }
-}
-
 impl From<Method> for http::Method {
     fn from(method: Method) -> Self {
         match method {
             Method::Post => Self::POST,
             Method::Put => Self::PUT,
             Method::Patch => Self::PATCH,
-        }
-    }
-}
-
-impl FromStr for BatchAs {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "none" => Ok(Self::None),
-            "json" => Ok(Self::Json),
-            "ndjson" => Ok(Self::Ndjson),
-            _ => Err("it must be none, json or ndjson"),
-        }
-    }
-}
-
-impl FromStr for MetadataAs {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "headers" => Ok(Self::Headers),
-            "envelope" => Ok(Self::Envelope),
-            "none" => Ok(Self::None),
-            _ => Err("it must be headers, envelope or none"),
         }
     }
 }

@@ -1,12 +1,15 @@
 //! The values of options, as text in a URL and as text or number in a table.
 
 use std::fmt::Display;
+use std::str::FromStr;
 use std::time::Duration;
 
 use haul_core::{Endpoint, Error, ErrorKind, Result, parse_bytes, parse_duration};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
+
+use crate::config::{BatchAs, MetadataAs, Method};
 
 /// A value that a table may give as text or as a plain number.
 #[derive(Deserialize)]
@@ -66,4 +69,43 @@ pub(crate) fn header_map<'a>(pairs: impl IntoIterator<Item = (&'a String, &'a St
         map.insert(known, HeaderValue::try_from(value.as_str()).map_err(|_| wrong())?);
     }
     Ok(map)
+}
+
+impl FromStr for Method {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "POST" => Ok(Self::Post),
+            "PUT" => Ok(Self::Put),
+            "PATCH" => Ok(Self::Patch),
+            _ => Err("it must be POST, PUT or PATCH"),
+        }
+    }
+}
+
+impl FromStr for BatchAs {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "none" => Ok(Self::None),
+            "json" => Ok(Self::Json),
+            "ndjson" => Ok(Self::Ndjson),
+            _ => Err("it must be none, json or ndjson"),
+        }
+    }
+}
+
+impl FromStr for MetadataAs {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "headers" => Ok(Self::Headers),
+            "envelope" => Ok(Self::Envelope),
+            "none" => Ok(Self::None),
+            _ => Err("it must be headers, envelope or none"),
+        }
+    }
 }
