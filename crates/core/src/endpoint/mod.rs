@@ -189,7 +189,18 @@ impl Endpoint {
 
 fn syntax(text: &str, at: usize, why: &str) -> Error {
     let hint = if text.contains("://") { "" } else { "; an endpoint looks like tcp://host:9000" };
-    Error::new(ErrorKind::Config, format!("endpoint {text:?} is wrong at byte {at}: {why}{hint}"))
+    let shown = without_password(text);
+    Error::new(ErrorKind::Config, format!("endpoint {shown:?} is wrong at byte {at}: {why}{hint}"))
+}
+
+/// What may be shown of a URL that is wrong somewhere: whatever could be a password is not.
+fn without_password(text: &str) -> String {
+    let start = text.find("://").map_or(0, |at| at + 3);
+    let colon = text[start..].find(':').map(|at| start + at + 1);
+    match (colon, text.rfind('@')) {
+        (Some(colon), Some(end)) if colon <= end => format!("{}***{}", &text[..colon], &text[end..]),
+        _ => text.to_owned(),
+    }
 }
 
 fn decode<E: Encoder>(text: &str, part: &EStr<E>) -> Result<String> {

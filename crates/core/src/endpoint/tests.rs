@@ -22,6 +22,12 @@ fn the_password_is_not_shown() {
     let endpoint = Endpoint::parse("ws://me:s%23cret@host/path").unwrap();
     assert_eq!(endpoint.to_string(), "ws://me:***@host/path");
     assert_eq!((endpoint.user(), endpoint.password()), (Some("me"), Some("s#cret")));
+    for wrong in
+        ["ws://me:s3cret@host:99999", "ws://me:s3c/ret@ho st", "me:s3cret@ho st", "ws://me:s3%ffcret@host"]
+    {
+        let error = Endpoint::parse(wrong).unwrap_err().to_string();
+        assert!(error.contains("me:***@ho") && !error.contains("ret"), "{error}");
+    }
 }
 
 #[test]

@@ -166,7 +166,8 @@ fn decode_flagged(mut frame: Bytes) -> Result<Frame> {
     if receipt && id.is_none() {
         return Err(malformed("a receipt is wanted but there is no id"));
     }
-    let metadata = if flags & METADATA != 0 { decode_metadata(&mut frame)? } else { Metadata::new() };
+    let room = MAX_HEAD - 1 - id.map_or(0, |id| id.as_bytes().len());
+    let metadata = if flags & METADATA != 0 { decode_metadata(&mut frame, room)? } else { Metadata::new() };
     let packet = if flags & TEXT != 0 { Packet::text_from_utf8(frame)? } else { Packet::binary(frame) };
     let packet = packet.with_metadata(metadata);
     let packet = match id {
@@ -185,9 +186,9 @@ fn decode_id(frame: &mut Bytes) -> Result<PacketId> {
     Ok(PacketId::from_bytes(id))
 }
 
-fn decode_metadata(frame: &mut Bytes) -> Result<Metadata> {
+fn decode_metadata(frame: &mut Bytes, room: usize) -> Result<Metadata> {
     let wrong = |_| malformed("metadata is not a MessagePack map of text to text");
-    let whole: &[u8] = &frame[..frame.len().min(MAX_HEAD)];
+    let whole: &[u8] = &frame[..frame.len().min(room)];
     let mut rest = whole;
     let count = rmp::decode::read_map_len(&mut rest).map_err(|_| wrong(()))?;
     let mut metadata = Metadata::new();

@@ -266,6 +266,8 @@ impl WsDecoder {
                 Frame::Packet { packet, .. } if packet.len() > self.max_packet => {
                     Err(self.too_large(packet.len() as u64))
                 }
+                // A WebSocket says its close in a frame of its own (RFC 6455 section 5.5.1).
+                Frame::Close(_) => Err(broken("a close in a binary message")),
                 frame => Ok(frame),
             },
             (Speech::Haul, _) => Err(broken("a text message where subprotocol haul.v1 has binary ones")),
