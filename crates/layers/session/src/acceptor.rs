@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::AcceptorOptions;
 use crate::handshake::{able, hear, refused, say};
-use crate::table::{Claim, Table};
+use crate::table::{Claim, Table, Turned};
 use crate::wire::{Message, Refusal};
 
 /// Links that are greeted at once; more wait beneath.
@@ -100,15 +100,11 @@ impl Acceptor {
                 }
                 Ok(resume @ Message::Resume { session, token, attempt, received }) => {
                     let claim = Claim { session, token, attempt, received, identity };
-                    match self.table.resume(link, &claim) {
-                        Ok(()) => return Ok(None),
-                        Err((None, reason, text)) => return Err(refused(reason, &text)),
-                        Err((Some(back), reason, text)) => {
-                            link = back;
-                            refused_resume = Some(resume);
-                            (reason, text)
-                        }
-                    }
+                    let Err(turned) = self.table.resume(link, &claim) else { return Ok(None) };
+                    let Turned { link: back, reason, text } = *turned;
+                    link = back.ok_or_else(|| refused(reason, &text))?;
+                    refused_resume = Some(resume);
+                    (reason, text)
                 }
                 Ok(_) => (Refusal::Protocol, "a client begins with open or resume".to_owned()),
                 Err(why) if matches!(why.kind(), ErrorKind::Protocol | ErrorKind::Unsupported) => {

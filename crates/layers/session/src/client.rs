@@ -258,6 +258,7 @@ impl Course {
             place.mover = Some(mover);
             std::mem::replace(&mut place.endpoint, endpoint.clone())
         };
+        shared.look_for_acks();
         let generation = shared.inbound().generation;
         let why = Error::new(ErrorKind::Closed, "the session moves to another transport");
         let taken = shared.lost(generation, why, Some(link));

@@ -293,7 +293,8 @@ impl Inbound {
 }
 
 impl Shared {
-    /// Takes off the link what is there, for the acknowledgements among it; the rest waits for the application.
+    /// Takes off the link what is there, within twice the window: acknowledgements at once, the rest waits for the
+    /// application.
     pub(crate) fn look_for_acks(self: &Arc<Self>) {
         // Whoever is at it finds them.
         let Some(mut inbound) = self.try_inbound() else { return };
@@ -337,10 +338,5 @@ impl Shared {
                 }
             }
         }
-    }
-
-    /// Reads what is there before the link is given up: a close or an abort that the peer said last.
-    pub(crate) fn look_for_end(self: &Arc<Self>) {
-        self.look_for_acks();
     }
 }

@@ -47,6 +47,17 @@ pub(crate) struct Claim {
     pub(crate) identity: Option<String>,
 }
 
+/// A resume that was refused, and its link, if that is still of use.
+pub(crate) struct Turned {
+    pub(crate) link: Option<Link>,
+    pub(crate) reason: Refusal,
+    pub(crate) text: String,
+}
+
+fn turned(link: Option<Link>, reason: Refusal, text: &str) -> Box<Turned> {
+    Box::new(Turned { link, reason, text: text.to_owned() })
+}
+
 impl Table {
     pub(crate) fn new(options: AcceptorOptions) -> Arc<Self> {
         let budget = Arc::new(Budget::new(options.max_memory as u64));
@@ -87,28 +98,29 @@ impl Table {
     }
 
     /// Goes on with a session on `link`. A refusal gives the link back, and leaves the session alone.
-    pub(crate) fn resume(&self, link: Link, claim: &Claim) -> Result<(), (Option<Link>, Refusal, String)> {
+    pub(crate) fn resume(&self, link: Link, claim: &Claim) -> Result<(), Box<Turned>> {
         let (shared, attempt) = {
             let sessions = lock(&self.sessions);
             let entry = sessions.by_id.get(&claim.session).filter(|entry| entry.token.matches(&claim.token));
             let Some(entry) = entry else {
-                return Err((Some(link), Refusal::Unknown, "there is no such session".into()));
+                return Err(turned(Some(link), Refusal::Unknown, "there is no such session"));
             };
             if entry.identity != claim.identity {
-                let text = "the session belongs to another identity".into();
-                return Err((Some(link), Refusal::Unauthorized, text));
+                let text = "the session belongs to another identity";
+                return Err(turned(Some(link), Refusal::Unauthorized, text));
             }
             (entry.shared.clone(), entry.attempt.clone())
         };
         let mut last = lock(&attempt);
         if claim.attempt <= *last {
-            return Err((Some(link), Refusal::Stale, "a later resume came before".into()));
+            return Err(turned(Some(link), Refusal::Stale, "a later resume came before"));
         }
         if let Err(why) = shared.claims(claim.received) {
-            return Err((Some(link), Refusal::Protocol, why.message().to_owned()));
+            return Err(turned(Some(link), Refusal::Protocol, why.message()));
         }
         *last = claim.attempt;
-        // From here on the old link is not heard any more, should it still stand.
+        // What arrived over the old link need not come again; from then on it is not heard, should it still stand.
+        shared.look_for_acks();
         let generation = {
             let mut inbound = shared.inbound();
             inbound.heard = true;
@@ -120,7 +132,7 @@ impl Table {
         let resumed = Message::Resumed { received };
         let attached = shared.attach(link, claim.received, None, Some(resumed));
         drop(last);
-        attached.map_err(|why| (None, Refusal::Unknown, why.message().to_owned()))?;
+        attached.map_err(|why| turned(None, Refusal::Unknown, why.message()))?;
         self.found(claim.session);
         Ok(())
     }
@@ -176,7 +188,7 @@ impl Table {
     fn end(&self, session: SessionId, why: &str) {
         let shared = {
             let mut sessions = lock(&self.sessions);
-            if !sessions.by_id.get(&session).is_some_and(|entry| entry.detached.is_some()) {
+            if sessions.by_id.get(&session).is_none_or(|entry| entry.detached.is_none()) {
                 return;
             }
             sessions.remove(session)

@@ -167,8 +167,8 @@ impl Writer {
     }
 
     fn lose(&self, generation: u64, why: Error) {
-        // What the peer said last may tell why.
-        self.shared.look_for_end();
+        // What the peer said last may tell why, and need not be said again.
+        self.shared.look_for_acks();
         self.shared.lost(generation, why, None);
     }
 }
