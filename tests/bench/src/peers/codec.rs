@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
@@ -9,7 +10,7 @@ use super::{End, sockets};
 
 type Codec = Framed<TcpStream, LengthDelimitedCodec>;
 
-impl End for Codec {
+impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> End for Framed<T, LengthDelimitedCodec> {
     async fn send(&mut self, payload: Bytes) -> Option<()> {
         SinkExt::send(self, payload).await.ok()
     }

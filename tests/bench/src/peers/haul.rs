@@ -29,6 +29,7 @@ pub(crate) async fn listen(url: &str) -> Listener {
     let endpoint = Endpoint::parse(url).expect("the bench's url");
     let listening = match endpoint.scheme() {
         "ws" => haul_ws::listen(endpoint).await,
+        "quic" => haul_quic::listen(endpoint).await,
         _ => haul_tcp::listen(endpoint).await,
     };
     listening.expect("loopback has free ports")
@@ -38,6 +39,7 @@ pub(crate) async fn listen(url: &str) -> Listener {
 pub(crate) async fn try_dial(endpoint: Endpoint) -> Option<Connection> {
     let dialed = match endpoint.scheme() {
         "ws" => haul_ws::Dialer::default().dial(endpoint).await,
+        "quic" => haul_quic::Dialer::default().dial(endpoint).await,
         _ => haul_tcp::Dialer.dial(endpoint).await,
     };
     dialed.ok()

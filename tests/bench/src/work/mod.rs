@@ -58,6 +58,7 @@ pub(crate) fn all(run: &Run, filter: &str, folder: &Path) -> Vec<Row> {
     let mut bars = bars::Bars::new(run, filter);
     bars.ws();
     bars.tcp();
+    bars.quic();
     bars.journal(folder);
     bars.alone();
     bars.into_rows()
