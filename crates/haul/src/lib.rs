@@ -42,6 +42,8 @@ pub use haul_retry as retry;
 pub use haul_session as session;
 #[cfg(feature = "serve")]
 pub use haul_serve as serve;
+#[cfg(feature = "sse")]
+pub use haul_sse as sse;
 #[cfg(feature = "tcp")]
 pub use haul_tcp as tcp;
 #[cfg(feature = "timeout")]
@@ -54,6 +56,8 @@ pub use haul_tower as tower;
 pub use haul_trace as trace;
 #[cfg(feature = "ws")]
 pub use haul_ws as ws;
+#[cfg(feature = "wt")]
+pub use haul_wt as wt;
 
 /// The example of the workspace's front door is compiled and run.
 #[cfg(all(doctest, feature = "ws"))]

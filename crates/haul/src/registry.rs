@@ -19,8 +19,10 @@ pub fn registry() -> Registry {
         "http" haul_http ["http", "https"];
         "mem" haul_mem ["mem"];
         "quic" haul_quic ["quic"];
+        "sse" haul_sse ["sse", "sses"];
         "tcp" haul_tcp ["tcp", "unix"];
         "ws" haul_ws ["ws", "wss"];
+        "wt" haul_wt ["wt"];
         "file" haul_file ["file"];
         "log" haul_log ["log"];
         "null" haul_null ["null"];
@@ -38,10 +40,13 @@ mod tests {
         ("https", "http", cfg!(feature = "http"), &["deliver"]),
         ("mem", "mem", cfg!(feature = "mem"), &["dial", "listen"]),
         ("quic", "quic", cfg!(feature = "quic"), &["dial", "listen"]),
+        ("sse", "sse", cfg!(feature = "sse"), &["dial", "listen"]),
+        ("sses", "sse", cfg!(feature = "sse"), &["dial", "listen"]),
         ("tcp", "tcp", cfg!(feature = "tcp"), &["dial", "listen"]),
         ("unix", "tcp", cfg!(feature = "tcp"), &["dial", "listen"]),
         ("ws", "ws", cfg!(feature = "ws"), &["dial", "listen"]),
         ("wss", "ws", cfg!(feature = "ws"), &["dial", "listen"]),
+        ("wt", "wt", cfg!(feature = "wt"), &["dial", "listen"]),
         ("file", "file", cfg!(feature = "file"), &["deliver", "read"]),
         ("log", "log", cfg!(feature = "log"), &["deliver"]),
         ("null", "null", cfg!(feature = "null"), &["deliver"]),

@@ -75,6 +75,13 @@ pub fn npm_ws() -> Option<Command> {
     Some(node)
 }
 
+/// Node.js, with the package `eventsource` where `require` finds it, or `None` after saying what did not run.
+pub fn npm_eventsource() -> Option<Command> {
+    let mut node = found("npm-eventsource", "HAUL_NODE_EVENTSOURCE")?;
+    node.env("NODE_PATH", variable("HAUL_NODE_MODULES")?);
+    Some(node)
+}
+
 /// Node.js alone, or `None` after saying what did not run.
 pub fn node() -> Option<Command> {
     found("npm-ws", "HAUL_NODE")

@@ -16,7 +16,7 @@ use crate::options::DialConfig;
 use crate::{link, spawn, words};
 
 /// How long a haul peer is come back to, unless the endpoint says otherwise.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Dials `sse://` and `sses://`: event streams of any server, and both ways with a haul peer.
 ///

@@ -39,6 +39,8 @@ mod words {
     pub(crate) const BUSY: &str = "haul-busy";
     /// The event that says a session's token.
     pub(crate) const ANNOUNCE: &str = "haul-session";
+    /// The event that says that the session was cut, and is not to be come back to.
+    pub(crate) const CUT: &str = "haul-cut";
     /// The last event for strangers: `code message`.
     pub(crate) const CLOSE: &str = "haul-close";
     /// The type of event streams.

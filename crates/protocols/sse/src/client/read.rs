@@ -45,6 +45,10 @@ impl ReadHalf for HaulRead {
                         |why| Error::new(ErrorKind::Protocol, format!("an event is not base64: {why}"));
                     self.bytes.extend_from_slice(&STANDARD.decode(&event.data).map_err(wrong)?);
                 }
+                Some(Item::Event(event)) if event.name == words::CUT => {
+                    self.closed.store(true, Ordering::Release);
+                    return Poll::Ready(Err(Error::new(ErrorKind::Closed, "the peer cut the connection")));
+                }
                 Some(Item::Comment) => return Poll::Ready(Ok(Some(alive()))),
                 Some(_) => {}
                 None => {

@@ -16,17 +16,22 @@ const PIECE: usize = 64 << 10;
 
 const COMMENT: &[u8] = b":\n\n";
 
+/// What a haul peer is told when the session is cut: what breaks off otherwise is come back to.
+const CUT: &[u8] = b"event: haul-cut\ndata\n\n";
+
 pub(super) struct Stream {
     session: Arc<Session>,
     /// Its number among the session's requests.
     request: u64,
     heartbeat: Pin<Box<Sleep>>,
+    /// That was told.
+    cut: bool,
 }
 
 impl Stream {
     pub(super) fn new(session: Arc<Session>, request: u64) -> Self {
         let heartbeat = Box::pin(sleep(session.heartbeat));
-        Self { session, request, heartbeat }
+        Self { session, request, heartbeat, cut: false }
     }
 }
 
@@ -37,6 +42,11 @@ impl Body for Stream {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
         let piece = match self.session.poll_take(self.request, PIECE, cx) {
             Poll::Ready(Taken::End) => return Poll::Ready(None),
+            Poll::Ready(Taken::Cut(_)) if self.cut => return Poll::Ready(None),
+            Poll::Ready(Taken::Cut(_)) if self.session.haul() => {
+                self.cut = true;
+                Bytes::from_static(CUT)
+            }
             Poll::Ready(Taken::Cut(why)) => return Poll::Ready(Some(Err(why))),
             Poll::Ready(Taken::Events(events)) => joined(events),
             Poll::Pending if self.heartbeat.as_mut().poll(cx).is_ready() => Bytes::from_static(COMMENT),

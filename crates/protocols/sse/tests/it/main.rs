@@ -1,0 +1,78 @@
+//! Event streams against strangers, faults and bad input.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+mod clients;
+mod counterparts;
+mod relay;
+mod servers;
+mod sessions;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use haul_core::{Body, Call, Connection, Dial, Endpoint, Listener, Request, Response, Result};
+use haul_http::Client;
+use tokio::time::timeout;
+
+async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(20), work).await.unwrap_or_else(|_| panic!("waited 20 s for {what}"))
+}
+
+async fn listen(url: &str) -> Listener {
+    haul_sse::listen(Endpoint::parse(url).unwrap()).await.unwrap()
+}
+
+fn port(listener: &Listener) -> u16 {
+    listener.local_endpoint().port().unwrap()
+}
+
+async fn dial(url: &str) -> Result<Connection> {
+    soon("the dial", haul_sse::Dialer::default().dial(Endpoint::parse(url).unwrap())).await
+}
+
+async fn accept(listener: &Listener) -> Connection {
+    soon("the connection", listener.accept()).await.unwrap().unwrap()
+}
+
+/// A connection of haul peers over this port: the dialed end, then the accepted one.
+async fn pair(listener: &Listener, port: u16, options: &str) -> (Connection, Connection) {
+    let url = format!("sse://127.0.0.1:{port}/{options}");
+    let (dialed, accepted) = tokio::join!(dial(&url), accept(listener));
+    (dialed.unwrap(), accepted)
+}
+
+/// A request to a listener: method, path and query, headers, body.
+async fn ask(
+    client: &Client,
+    listener: &Listener,
+    (method, target): (&str, &str),
+    headers: &[(&str, &str)],
+    body: impl Into<Bytes>,
+) -> Response {
+    let mut request = Request::new(Body::from(body.into()));
+    *request.method_mut() = method.parse().unwrap();
+    *request.uri_mut() = format!("http://127.0.0.1:{}{target}", port(listener)).parse().unwrap();
+    for (name, value) in headers {
+        request.headers_mut().insert(http::HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
+    }
+    soon("the response", client.request(request)).await.unwrap()
+}
+
+/// The text of a stream until it has `end` in it.
+async fn text_until(body: &mut Body, end: &str) -> String {
+    use http_body::Body as _;
+    let mut text = String::new();
+    while !text.contains(end) {
+        let frame = soon(end, std::future::poll_fn(|cx| std::pin::Pin::new(&mut *body).poll_frame(cx))).await;
+        let Some(frame) = frame else { panic!("the stream ended before {end:?}: {text:?}") };
+        text += std::str::from_utf8(frame.unwrap().data_ref().unwrap()).unwrap();
+    }
+    text
+}
+
+/// The value of the first field of this name.
+fn field<'a>(text: &'a str, name: &str) -> &'a str {
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    line.unwrap_or_else(|| panic!("no {name} in {text:?}"))
+}
