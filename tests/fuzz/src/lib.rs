@@ -6,6 +6,7 @@
 
 mod config;
 mod endpoint;
+mod event_stream;
 mod events;
 mod files;
 mod frames;
@@ -25,6 +26,11 @@ mod frame;
 #[allow(dead_code)]
 #[path = "../../../crates/protocols/ws/src/handshake/mod.rs"]
 mod handshake;
+
+/// What haul-sse reads event streams with.
+#[allow(dead_code, unused_imports)]
+#[path = "../../../crates/protocols/sse/src/event/mod.rs"]
+mod sse;
 
 /// What haul-file reads records with.
 #[allow(dead_code)]
@@ -58,6 +64,7 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     Target { name: "config", run: config::run },
     Target { name: "endpoint", run: endpoint::run },
+    Target { name: "event-stream", run: event_stream::run },
     Target { name: "events", run: events::run },
     Target { name: "files", run: files::run },
     Target { name: "frames", run: frames::run },
