@@ -15,6 +15,9 @@ pub(super) const SIDEWAYS: &[(&str, &str)] = &[
     ("haul-sse", "haul-tls"),
     // QUIC is encrypted always.
     ("haul-quic", "haul-tls"),
+    // So is WebTransport, whose streams and datagrams are QUIC's.
+    ("haul-wt", "haul-tls"),
+    ("haul-wt", "haul-quic"),
 ];
 
 /// Files that a crate does without: crate, file below `src`.
@@ -35,6 +38,8 @@ pub(super) const OTHER_SUITES: &[(&str, &[&str])] = &[
     // It has requests, no connections of packets; packets it delivers.
     ("haul-http", &["sink"]),
     // They go around dialers and listeners; what they answer is a connection.
+    ("haul-adaptive", &["connection", "dialer"]),
+    ("haul-heartbeat", &["connection", "dialer"]),
     ("haul-reconnect", &["connection", "dialer"]),
     ("haul-session", &["connection", "listener", "dialer"]),
 ];

@@ -1,16 +1,15 @@
 //! Dialing.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use haul_core::{Connection, Endpoint, Error, ErrorKind, Link, Result, Sent, Service};
-use quinn::{ClientConfig, EndpointConfig, TokioRuntime};
+use quinn::ClientConfig;
 use tokio::time::timeout;
 
 use crate::link::Quic;
 use crate::options::DialConfig;
 use crate::raw::tls::TlsCache;
-use crate::raw::{Facts, Session, failure};
+use crate::raw::{Facts, Session};
 use crate::{ALPN, socket, spawn};
 
 /// Dials `quic://host:port`. Clones resume each other's TLS sessions, and move together.
@@ -62,8 +61,7 @@ impl Dialer {
         let mut client = ClientConfig::new(self.tls.get(&config.tls, ALPN)?);
         client.transport_config(config.path.transport(0)?);
         let name = config.tls.sni.clone().unwrap_or_else(|| host.to_owned());
-        let attempt = |address| shake(client.clone(), address, name.clone());
-        let (endpoint, connection) = socket::first(host, endpoint.require_port()?, attempt).await?;
+        let (endpoint, connection) = socket::dial(host, endpoint.require_port()?, &name, &client).await?;
         let local = endpoint.local_addr()?;
         let endpoint = Arc::new(endpoint);
         self.keep(&endpoint);
@@ -78,21 +76,5 @@ impl Service<Endpoint> for Dialer {
         // Nothing of the application's was sent yet.
         let link = link.map_err(|why| why.with_sent(Sent::No).while_doing(format!("dial {endpoint}")))?;
         Ok(Connection::new(link, spawn))
-    }
-}
-
-/// One handshake, from a socket of its own.
-async fn shake(
-    client: ClientConfig,
-    address: SocketAddr,
-    name: String,
-) -> Result<(quinn::Endpoint, quinn::Connection)> {
-    let socket = socket::towards(address)?;
-    let endpoint = quinn::Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime))?;
-    let connecting = endpoint.connect_with(client, address, &name);
-    let connecting = connecting.map_err(|why| Error::new(ErrorKind::Config, why.to_string()))?;
-    tokio::select! {
-        connected = connecting => Ok((endpoint, connected.map_err(|why| failure::lost(&why))?)),
-        why = socket::nobody(address) => Err(why),
     }
 }

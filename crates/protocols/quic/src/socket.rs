@@ -2,13 +2,17 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::sync::Arc;
 use std::time::Duration;
 
 use haul_core::{Error, ErrorKind, Result, Status};
+use quinn::{ClientConfig, EndpointConfig, TokioRuntime};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::lookup_host;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+
+use crate::raw::failure;
 
 /// Bytes that the kernel is asked to hold in either direction; it gives what its own limits allow.
 const KERNEL_BUFFER: usize = 2 << 20;
@@ -61,7 +65,7 @@ fn open(address: SocketAddr) -> io::Result<UdpSocket> {
 ///
 /// QUIC's own socket does not hear it: only a connected one does (RFC 1122 section 4.1.3.3). An empty datagram is no QUIC
 /// packet, and is dropped by whoever does listen. Errors: `Connect`, transient. Cancel-safe.
-pub async fn nobody(peer: SocketAddr) -> Error {
+async fn nobody(peer: SocketAddr) -> Error {
     match knock(peer).await {
         Err(why) if why.kind() == io::ErrorKind::ConnectionRefused => {
             Error::new(ErrorKind::Connect, format!("nobody listens on {peer}")).with_status(Status::Transient)
@@ -87,10 +91,38 @@ async fn knock(peer: SocketAddr) -> io::Result<()> {
     }
 }
 
+/// Connects to `host`, whose certificate is to be for `name`, from a socket of its own.
+///
+/// Errors: `Connect` if nobody listens or the peer takes no more connections, `Tls`, `Config` for a name that cannot be
+/// one. It has no deadline of its own. Cancelled, the handshake is given up.
+pub async fn dial(
+    host: &str,
+    port: u16,
+    name: &str,
+    client: &ClientConfig,
+) -> Result<(quinn::Endpoint, quinn::Connection)> {
+    first(host, port, |address| shake(client.clone(), address, name.to_owned())).await
+}
+
+async fn shake(
+    client: ClientConfig,
+    address: SocketAddr,
+    name: String,
+) -> Result<(quinn::Endpoint, quinn::Connection)> {
+    let socket = towards(address)?;
+    let endpoint = quinn::Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime))?;
+    let connecting = endpoint.connect_with(client, address, &name);
+    let connecting = connecting.map_err(|why| Error::new(ErrorKind::Config, why.to_string()))?;
+    tokio::select! {
+        connected = connecting => Ok((endpoint, connected.map_err(|why| failure::lost(&why))?)),
+        why = nobody(address) => Err(why),
+    }
+}
+
 /// The first address of `host` that answers; each has a head start before the next is tried too.
 ///
 /// Errors: `Connect` if the host has no address, and the last attempt's.
-pub async fn first<T, Fut>(host: &str, port: u16, attempt: impl Fn(SocketAddr) -> Fut) -> Result<T>
+async fn first<T, Fut>(host: &str, port: u16, attempt: impl Fn(SocketAddr) -> Fut) -> Result<T>
 where
     T: Send + 'static,
     Fut: Future<Output = Result<T>> + Send + 'static,

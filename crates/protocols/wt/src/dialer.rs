@@ -1,27 +1,22 @@
 //! Dialing.
 
-use std::fmt::Write as _;
-use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
-
 use haul_core::wire::PROTOCOL;
 use haul_core::{Connection, Endpoint, Error, ErrorKind, Link, Result, Sent, Service};
 use haul_quic::raw::tls::TlsCache;
 use haul_quic::raw::{Facts, Session};
 use haul_quic::socket;
 use tokio::time::timeout;
-use wtransport::config::{DnsLookupFuture, DnsResolver};
-use wtransport::endpoint::ConnectOptions;
-use wtransport::{ClientConfig, Endpoint as WtEndpoint};
+use wtransport_proto::headers::Headers;
 
+use crate::h3::{Http3, Request};
 use crate::link::Wt;
 use crate::options::DialConfig;
-use crate::{ALPN, OFFERED, OWN_STREAMS, failure, spawn};
+use crate::{ALPN, OFFERED, OWN_STREAMS, SPOKEN, spawn};
 
 /// Dials `wt://host:port/path`. Clones resume each other's TLS sessions.
 ///
-/// Errors: `Config`; `Connect` if nobody listens or the peer takes no more connections; `Tls`; `Rejected` if the server has
-/// no WebTransport there; `Timeout` (option `timeout`, 10 s by default, for everything together). Cancelled, the
+/// Errors: `Config`; `Connect` if nobody listens or the peer takes no more connections; `Tls`; what the server's
+/// status says if it does not agree; `Timeout` (option `timeout`, 10 s by default, for everything together). Cancelled, the
 /// connection is closed.
 #[derive(Clone, Debug, Default)]
 pub struct Dialer {
@@ -41,12 +36,18 @@ impl Dialer {
         let port = endpoint.port().unwrap_or(443);
         let mut client = quinn::ClientConfig::new(self.tls.get(&config.tls, ALPN)?);
         client.transport_config(config.path.transport(OWN_STREAMS)?);
-        let request = request(endpoint, config, host, port)?;
-        let attempt = |address| shake(client.clone(), address, request.clone());
-        let (local, session) = socket::first(host, port, attempt).await?;
-        let mut facts = Facts::new("wt", session.quic_connection(), local, &config.path, config.timeout);
+        let name = config.tls.sni.as_deref().unwrap_or(host);
+        let (socket, quic) = socket::dial(host, port, name, &client).await?;
+        let mut facts = Facts::new("wt", &quic, socket.local_addr()?, &config.path, config.timeout);
+        let http3 = Http3::start(quic, config.timeout).await?;
+        http3.settled().await?;
+        let answer = http3.ask(&request(endpoint, config, host, port)).await?;
+        agreed(&answer)?;
         facts.facts.set("path", endpoint.path().to_owned());
-        Session::dialed(Wt::new(session), facts).await
+        if answer.headers.get(SPOKEN).is_some_and(|spoken| spoken.trim_matches('"') == PROTOCOL) {
+            facts.facts.set("subprotocol", PROTOCOL.to_owned());
+        }
+        Session::dialed(Wt::new(http3, answer, Some(socket)), facts).await
     }
 }
 
@@ -59,52 +60,32 @@ impl Service<Endpoint> for Dialer {
     }
 }
 
-/// What is asked of the server. The name that `sni` gives is asked for in place of the host.
-fn request(endpoint: &Endpoint, config: &DialConfig, host: &str, port: u16) -> Result<ConnectOptions> {
-    let host = match config.tls.sni.as_deref() {
-        Some(name) if name.parse::<IpAddr>().is_ok() => {
-            return Err(Error::new(ErrorKind::Config, format!("sni={name}: a name, not an address")));
-        }
-        Some(name) => name,
-        None => host,
-    };
-    let mut url = String::from("https://");
-    // Writing to a string does not fail.
-    let _ = match host.contains(':') {
-        true => write!(url, "[{host}]:{port}{}", endpoint.path_and_query()),
-        false => write!(url, "{host}:{port}{}", endpoint.path_and_query()),
-    };
-    let mut request = ConnectOptions::builder(url).add_header(OFFERED, format!("\"{PROTOCOL}\""));
-    for (name, value) in &config.headers {
-        request = request.add_header(name, value);
-    }
-    Ok(request.build())
+/// What is asked of the server: an extended CONNECT (RFC 9220).
+fn request(endpoint: &Endpoint, config: &DialConfig, host: &str, port: u16) -> Headers {
+    let authority = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    let (path, offered) = (endpoint.path_and_query(), format!("\"{PROTOCOL}\""));
+    let own = [
+        (":method", "CONNECT"),
+        (":scheme", "https"),
+        (":protocol", "webtransport"),
+        (":authority", &authority),
+        (":path", if path.is_empty() { "/" } else { &path }),
+        (OFFERED, &offered),
+    ];
+    let given = config.headers.iter().map(|(name, value)| (&**name, &**value));
+    own.into_iter().chain(given).collect()
 }
 
-/// One session, from a socket of its own.
-async fn shake(
-    client: quinn::ClientConfig,
-    address: SocketAddr,
-    request: ConnectOptions,
-) -> Result<(SocketAddr, wtransport::Connection)> {
-    let socket = socket::towards(address)?;
-    let mut config = ClientConfig::builder().with_bind_socket(socket).build_with_quic_config(client);
-    config.set_dns_resolver(Known(address));
-    let endpoint = WtEndpoint::client(config)?;
-    let local = endpoint.local_addr()?;
-    tokio::select! {
-        connected = endpoint.connect(request) => Ok((local, connected.map_err(failure::connecting)?)),
-        why = socket::nobody(address) => Err(why),
-    }
-}
-
-/// The address that is being tried.
-#[derive(Debug)]
-struct Known(SocketAddr);
-
-impl DnsResolver for Known {
-    fn resolve(&self, _host: &str) -> Pin<Box<dyn DnsLookupFuture>> {
-        let address = self.0;
-        Box::pin(async move { Ok(Some(address)) })
-    }
+/// Whether the server agreed. Errors: what its status says.
+fn agreed(answer: &Request) -> Result<()> {
+    let status = answer.headers.get(":status").unwrap_or_default();
+    let kind = match status {
+        _ if status.len() == 3 && status.starts_with('2') => return Ok(()),
+        "401" | "403" => ErrorKind::Unauthorized,
+        "404" => ErrorKind::NotFound,
+        "429" => ErrorKind::RateLimited,
+        "503" => ErrorKind::Overloaded,
+        _ => ErrorKind::Rejected,
+    };
+    Err(Error::new(kind, format!("the server answered {status:?} to a WebTransport request")))
 }

@@ -1,7 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod dialer;
-mod failure;
+mod h3;
 mod link;
 mod listener;
 mod options;

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use haul_core::wire::PROTOCOL;
 use haul_core::{Endpoint, Error, ErrorKind, Incoming, Link, Listener, Result};
-use haul_quic::raw::{Facts, Session, tls};
+use haul_quic::raw::{Facts, Session, failure, tls};
 use haul_quic::socket;
 use quinn::{EndpointConfig, ServerConfig, TokioRuntime};
-use wtransport::endpoint::{IncomingSessionFuture, SessionRequest};
+use wtransport_proto::headers::Headers;
 
+use crate::h3::{self, Http3, Request};
 use crate::link::Wt;
 use crate::options::ListenConfig;
-use crate::{ALPN, OFFERED, OWN_STREAMS, SPOKEN, failure, spawn};
+use crate::{ALPN, OFFERED, OWN_STREAMS, SPOKEN, spawn};
 
 /// Listens on `wt://host:port/path`; port 0 takes a free one, no path serves any. Without a certificate of its own it makes
 /// one that browsers pin, for 14 days, and its local endpoint names the pin by which to dial it.
@@ -46,33 +47,56 @@ struct WtIncoming {
 }
 
 impl WtIncoming {
-    async fn agree(&self, raw: quinn::Incoming) -> Result<Link> {
-        let request =
-            IncomingSessionFuture::with_quic_incoming(raw).await.map_err(|why| failure::lost(&why))?;
-        let (path, query) = request.path().split_once('?').unwrap_or((request.path(), ""));
+    async fn agree(&self, quic: quinn::Connection) -> Result<Link> {
+        let local = self.quic.local_addr()?;
+        let mut facts = Facts::new("wt", &quic, local, &self.config.path, self.preface);
+        let http3 = Http3::start(quic, self.preface).await?;
+        let mut request = http3.request().await?;
+        let headers = &request.headers;
+        let asked = headers.get(":path").unwrap_or_default();
+        let (path, query) = asked.split_once('?').unwrap_or((asked, ""));
+        if headers.get(":method") != Some("CONNECT") || headers.get(":protocol") != Some("webtransport") {
+            answer(&mut request, &[(":status", "501")], true).await?;
+            return Err(Error::new(ErrorKind::Protocol, "it asks for something else than WebTransport"));
+        }
         if self.config.serves.as_deref().is_some_and(|serves| serves != path) {
             let why = Error::new(ErrorKind::NotFound, format!("it asks for the path {path}"));
-            request.not_found().await;
+            answer(&mut request, &[(":status", "404")], true).await?;
             return Err(why);
         }
-        let mut known = vec![("path", path.to_owned())];
-        known.extend(Some(("query", query.to_owned())).filter(|_| !query.is_empty()));
-        known.extend(request.origin().map(|origin| ("origin", origin.to_owned())));
-        let spoken = offers_haul(&request).then(|| (SPOKEN, format!("\"{PROTOCOL}\"")));
-        known.extend(spoken.iter().map(|_| ("subprotocol", PROTOCOL.to_owned())));
-        let session = request.accept_with_headers(spoken).await.map_err(|why| failure::lost(&why))?;
-        let local = self.quic.local_addr()?;
-        let mut facts = Facts::new("wt", session.quic_connection(), local, &self.config.path, self.preface);
-        for (name, value) in known {
-            facts.facts.set(name, value);
+        facts.facts.set("path", path.to_owned());
+        if !query.is_empty() {
+            facts.facts.set("query", query.to_owned());
         }
-        Ok(Session::accepted(Wt::new(session), facts))
+        if let Some(origin) = headers.get("origin") {
+            facts.facts.set("origin", origin.to_owned());
+        }
+        let spoken = format!("\"{PROTOCOL}\"");
+        if offers_haul(headers) {
+            facts.facts.set("subprotocol", PROTOCOL.to_owned());
+            answer(&mut request, &[(":status", "200"), (SPOKEN, &spoken)], false).await?;
+        } else {
+            answer(&mut request, &[(":status", "200")], false).await?;
+        }
+        Ok(Session::accepted(Wt::new(http3, request, None), facts))
     }
 }
 
+/// Answers a request; a refusal is the last word, and waits until it was heard.
+async fn answer(request: &mut Request, fields: &[(&str, &str)], last: bool) -> Result<()> {
+    let headers: Headers = fields.iter().copied().collect();
+    request.send.write_all(&h3::bytes_of(&headers.generate_frame())).await.map_err(h3::broken)?;
+    if last {
+        // The peer that is gone has heard enough.
+        let _ = request.send.finish();
+        let _ = request.send.stopped().await;
+    }
+    Ok(())
+}
+
 /// Whether haul is among the protocols that the client offers: a list of strings (RFC 9651).
-fn offers_haul(request: &SessionRequest) -> bool {
-    let offered = request.headers().get(OFFERED);
+fn offers_haul(headers: &Headers) -> bool {
+    let offered = headers.get(OFFERED);
     offered.is_some_and(|offered| offered.split(',').any(|name| name.trim().trim_matches('"') == PROTOCOL))
 }
 
@@ -86,7 +110,9 @@ impl Incoming for WtIncoming {
 
     async fn handshake(&self, raw: quinn::Incoming) -> Result<Link> {
         let peer = raw.remote_address();
-        self.agree(raw).await.map_err(|why| why.while_doing(format!("accept a session of {peer}")))
+        let shaken = async { raw.accept()?.await };
+        let agreed = async { self.agree(shaken.await.map_err(|why| failure::lost(&why))?).await };
+        agreed.await.map_err(|why| why.while_doing(format!("accept a session of {peer}")))
     }
 
     async fn refuse(&self, raw: quinn::Incoming) {

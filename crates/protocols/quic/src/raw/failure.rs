@@ -5,6 +5,8 @@ use std::ops::RangeInclusive;
 use haul_core::{CloseReason, Error, ErrorKind, Status};
 use quinn::{ConnectionError, ReadError, TransportErrorCode, VarInt, WriteError};
 
+use super::Transport;
+
 /// Why a connection ended.
 pub fn lost(why: &ConnectionError) -> Error {
     match why {
@@ -93,9 +95,9 @@ fn tls(alert: u8, said: &str, whose: &Whose) -> String {
 }
 
 /// Why a stream gives nothing more.
-pub(crate) fn read(why: ReadError) -> Error {
+pub(crate) fn read(transport: &impl Transport, why: ReadError) -> Error {
     match why {
-        ReadError::ConnectionLost(why) => lost(&why),
+        ReadError::ConnectionLost(why) => transport.lost(&why),
         ReadError::Reset(code) => {
             let code = plain(code);
             Error::new(ErrorKind::Closed, format!("the peer cut the stream: code {code}")).with("code", code)
@@ -105,9 +107,9 @@ pub(crate) fn read(why: ReadError) -> Error {
 }
 
 /// Why a stream takes nothing more.
-pub(crate) fn write(why: WriteError) -> Error {
+pub(crate) fn write(transport: &impl Transport, why: WriteError) -> Error {
     match why {
-        WriteError::ConnectionLost(why) => lost(&why),
+        WriteError::ConnectionLost(why) => transport.lost(&why),
         WriteError::Stopped(code) => {
             let code = plain(code);
             Error::new(ErrorKind::Closed, format!("the peer reads no more of the stream: code {code}"))

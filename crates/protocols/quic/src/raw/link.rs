@@ -115,7 +115,7 @@ impl<T: Transport> Session<T> {
         // A datagram that was dropped is never answered.
         info.receipts = kind != Kind::Datagrams;
         let (lane, marks) = (self.claim(id), Arc::new(Marks::default()));
-        let reader = Reader::new(recv, opened);
+        let reader = Reader::new(self.clone(), recv, opened);
         let encoder = LinkEncoder::new(self.clone(), marks.clone(), room);
         let max_packet = facts.limits.max_packet;
         let link = match kind {

@@ -20,6 +20,7 @@ use super::{failure, varint};
 
 /// A stream as core reads it: after its preface.
 pub(crate) struct Reader<T: Transport> {
+    pub(crate) session: Arc<Session<T>>,
     rx: Rx<T>,
     /// What came of the peer's preface; `None` when it is through.
     preface: Option<([u8; PREFACE.len()], usize)>,
@@ -27,8 +28,8 @@ pub(crate) struct Reader<T: Transport> {
 
 impl<T: Transport> Reader<T> {
     /// Whoever opened a stream awaits the other end's preface; the others have read it before.
-    pub(crate) fn new(rx: Rx<T>, opened: bool) -> Self {
-        Self { rx, preface: opened.then_some(([0; PREFACE.len()], 0)) }
+    pub(crate) fn new(session: Arc<Session<T>>, rx: Rx<T>, opened: bool) -> Self {
+        Self { session, rx, preface: opened.then_some(([0; PREFACE.len()], 0)) }
     }
 
     fn poll_some(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<Result<()>> {
@@ -38,9 +39,10 @@ impl<T: Transport> Reader<T> {
         let Rx::Ready(stream) = &mut self.rx else {
             return Poll::Pending;
         };
-        let stream = stream.quic();
+        let (stream, transport) = (stream.quic(), &self.session.transport);
         while let Some((theirs, have)) = &mut self.preface {
-            let read = ready!(stream.poll_read(cx, &mut theirs[*have..])).map_err(failure::read)?;
+            let read = ready!(stream.poll_read(cx, &mut theirs[*have..]))
+                .map_err(|why| failure::read(transport, why))?;
             if read == 0 {
                 let why = "the peer ended the stream before its preface";
                 return Poll::Ready(Err(Error::new(ErrorKind::Closed, why)));
@@ -53,7 +55,7 @@ impl<T: Transport> Reader<T> {
                 self.preface = None;
             }
         }
-        stream.poll_read_buf(cx, buf).map_err(failure::read)
+        stream.poll_read_buf(cx, buf).map_err(|why| failure::read(transport, why))
     }
 }
 
@@ -205,7 +207,8 @@ impl<T: Transport> WriteHalf for OrderedWrite<T> {
                     let before = mark.map_or(usize::MAX, |mark| (mark.at - self.at) as usize);
                     let chunk = &chunk[..chunk.len().min(before)];
                     let stream = Pin::new(ready!(self.send.poll(cx))?);
-                    let written = ready!(stream.poll_write(cx, chunk)).map_err(failure::write)?;
+                    let written = ready!(stream.poll_write(cx, chunk))
+                        .map_err(|why| failure::write(&self.session.transport, why))?;
                     out.bytes.advance(written);
                     self.at += written as u64;
                 }

@@ -201,14 +201,14 @@ impl<T: Transport> Session<T> {
         let preface = async {
             let mut theirs = [0; PREFACE.len()];
             recv.quic().read_exact(&mut theirs).await.map_err(|why| match why {
-                quinn::ReadExactError::ReadError(why) => failure::read(why),
+                quinn::ReadExactError::ReadError(why) => failure::read(&self.transport, why),
                 why @ quinn::ReadExactError::FinishedEarly(_) => {
                     Error::new(ErrorKind::Closed, format!("the peer ended the stream: {why}"))
                 }
             })?;
             let kind = Kind::of(&theirs).filter(|kind| first.is_none() || *kind == Kind::Ordered);
             let kind = kind.ok_or_else(|| super::link::stranger(&theirs))?;
-            send.quic().write_all(PREFACE).await.map_err(failure::write)?;
+            send.quic().write_all(PREFACE).await.map_err(|why| failure::write(&self.transport, why))?;
             Ok(kind)
         };
         let preface = timeout(self.facts.preface, preface).await.unwrap_or_else(|_| {
@@ -254,7 +254,7 @@ impl<T: Transport> Session<T> {
     /// How the connection ended, or is about to.
     fn end(&self) -> Error {
         match self.transport.quic().close_reason() {
-            Some(why) => failure::lost(&why),
+            Some(why) => self.transport.lost(&why),
             None => Error::new(ErrorKind::Closed, "the session is over"),
         }
     }
@@ -266,7 +266,7 @@ impl<T: Transport> Session<T> {
             // A stream that is gone already says so at its first write.
             let _ = send.quic().set_priority(priority);
         }
-        send.quic().write_all(kind.preface()).await.map_err(failure::write)?;
+        send.quic().write_all(kind.preface()).await.map_err(|why| failure::write(&self.transport, why))?;
         Ok((send, recv))
     }
 
@@ -364,7 +364,9 @@ impl<T: Transport> Multiplex for Streams<T> {
                     None | Some(ConnectionError::ApplicationClosed(_) | ConnectionError::LocallyClosed) => {
                         Ok(None)
                     }
-                    Some(why) => Err(failure::lost(&why)
+                    Some(why) => Err(session
+                        .transport
+                        .lost(&why)
                         .while_doing(format!("accept a stream from {}", session.facts.peer))),
                 };
             };

@@ -3,8 +3,10 @@
 use std::future::Future;
 
 use bytes::Bytes;
-use haul_core::{CloseReason, Result};
+use haul_core::{CloseReason, Error, Result};
 use quinn::VarInt;
+
+use super::failure;
 
 /// Streams and datagrams of one session. Errors are the session's end.
 pub trait Transport: Send + Sync + 'static {
@@ -29,6 +31,10 @@ pub trait Transport: Send + Sync + 'static {
     fn datagram_prefix(&self) -> &[u8];
     /// Ends the session at once.
     fn close(&self, reason: &CloseReason);
+    /// Why the connection beneath ended, as far as the session knows more of it.
+    fn lost(&self, why: &quinn::ConnectionError) -> Error {
+        failure::lost(why)
+    }
     /// A close code as the code of a stream that is reset.
     fn code(&self, code: u16) -> VarInt;
 }

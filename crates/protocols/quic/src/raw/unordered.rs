@@ -78,7 +78,7 @@ impl<T: Transport> UnorderedRead<T> {
                 break;
             }
             let reading = &mut self.reading[at];
-            if let Poll::Ready(frame) = reading.poll(cx, self.max_packet) {
+            if let Poll::Ready(frame) = reading.poll(cx, &self.control.session.transport, self.max_packet) {
                 let number = reading.part.number;
                 self.reading.remove(at);
                 return Poll::Ready(frame.map(|frame| (number, frame)));
@@ -106,10 +106,15 @@ impl<T: Transport> UnorderedRead<T> {
 }
 
 impl<R: RecvStream> Reading<R> {
-    fn poll(&mut self, cx: &mut Context<'_>, max_packet: usize) -> Poll<Result<Frame>> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        transport: &impl Transport,
+        max_packet: usize,
+    ) -> Poll<Result<Frame>> {
         let stream = self.part.stream.quic();
-        while let Some(chunk) =
-            ready!(pin!(stream.read_chunk(CHUNK, true)).poll(cx)).map_err(failure::read)?
+        while let Some(chunk) = ready!(pin!(stream.read_chunk(CHUNK, true)).poll(cx))
+            .map_err(|why| failure::read(transport, why))?
         {
             self.bytes.extend_from_slice(&chunk.bytes);
             if self.bytes.len() > max_packet.saturating_add(MAX_HEAD) {
@@ -243,15 +248,15 @@ impl<T: Transport> WriteHalf for UnorderedWrite<T> {
                 Step::Writing(stream, head, left) => {
                     let quic = stream.quic();
                     while !head.is_empty() {
-                        let written =
-                            ready!(Pin::new(&mut *quic).poll_write(cx, head)).map_err(failure::write)?;
+                        let written = ready!(Pin::new(&mut *quic).poll_write(cx, head))
+                            .map_err(|why| failure::write(&self.session.transport, why))?;
                         head.advance(written);
                     }
                     while *left > 0 {
                         let chunk = out.bytes.chunk();
                         let chunk = &chunk[..chunk.len().min(*left)];
-                        let written =
-                            ready!(Pin::new(&mut *quic).poll_write(cx, chunk)).map_err(failure::write)?;
+                        let written = ready!(Pin::new(&mut *quic).poll_write(cx, chunk))
+                            .map_err(|why| failure::write(&self.session.transport, why))?;
                         out.bytes.advance(written);
                         *left -= written;
                     }
