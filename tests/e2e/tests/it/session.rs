@@ -61,22 +61,34 @@ impl Cutter {
     }
 }
 
-/// Carries bytes both ways until the fuse blows; what is inside then is lost, and both ends see a reset.
+/// Carries bytes both ways until the fuse blows; what comes after is lost. A cut of all is a reset, which loses what was
+/// not read yet, too.
 async fn carry(near: TcpStream, far: TcpStream, fuse: Option<u64>, mut now: watch::Receiver<u64>) {
     now.mark_unchanged();
     let left = AtomicU64::new(fuse.unwrap_or(u64::MAX));
-    for socket in [&near, &far] {
-        socket.set_nodelay(true).unwrap();
-        #[expect(deprecated, reason = "a linger of zero never blocks")]
-        socket.set_linger(Some(Duration::ZERO)).unwrap();
-    }
     let (mut near, mut far) = (near, far);
-    let (mut near_read, mut near_write) = near.split();
-    let (mut far_read, mut far_write) = far.split();
-    tokio::select! {
-        () = pour(&mut near_read, &mut far_write, &left) => {}
-        () = pour(&mut far_read, &mut near_write, &left) => {}
-        _ = now.changed() => {}
+    let reset = {
+        let (mut near_read, mut near_write) = near.split();
+        let (mut far_read, mut far_write) = far.split();
+        tokio::select! {
+            () = pour(&mut near_read, &mut far_write, &left) => false,
+            () = pour(&mut far_read, &mut near_write, &left) => false,
+            _ = now.changed() => true,
+        }
+    };
+    for socket in [&mut near, &mut far] {
+        if reset {
+            #[expect(deprecated, reason = "a linger of zero never blocks")]
+            socket.set_linger(Some(Duration::ZERO)).unwrap();
+        } else {
+            let _ = socket.shutdown().await;
+        }
+    }
+    if !reset {
+        // A socket closed with bytes unread would reset the other end.
+        let mut nowhere = [tokio::io::sink(), tokio::io::sink()];
+        let [one, other] = &mut nowhere;
+        let _ = tokio::join!(tokio::io::copy(&mut near, one), tokio::io::copy(&mut far, other));
     }
 }
 
