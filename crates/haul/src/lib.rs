@@ -3,6 +3,8 @@
 #[cfg(feature = "config")]
 pub mod config;
 mod open;
+#[cfg(feature = "adaptive")]
+mod realtime;
 mod registry;
 
 pub use haul_core::*;
@@ -12,14 +14,20 @@ pub use config::Config;
 #[cfg(feature = "reconnect")]
 pub use open::connect_lazy;
 pub use open::{connect, deliver, listen, source};
+#[cfg(feature = "adaptive")]
+pub use realtime::{connect_realtime, realtime};
 pub use registry::registry;
 
+#[cfg(feature = "adaptive")]
+pub use haul_adaptive as adaptive;
 #[cfg(feature = "callback")]
 pub use haul_callback as callback;
 #[cfg(feature = "event-log")]
 pub use haul_event_log as event_log;
 #[cfg(feature = "file")]
 pub use haul_file as file;
+#[cfg(feature = "heartbeat")]
+pub use haul_heartbeat as heartbeat;
 #[cfg(feature = "http")]
 pub use haul_http as http;
 #[cfg(feature = "journal")]
@@ -38,10 +46,10 @@ pub use haul_quic as quic;
 pub use haul_reconnect as reconnect;
 #[cfg(feature = "retry")]
 pub use haul_retry as retry;
-#[cfg(feature = "session")]
-pub use haul_session as session;
 #[cfg(feature = "serve")]
 pub use haul_serve as serve;
+#[cfg(feature = "session")]
+pub use haul_session as session;
 #[cfg(feature = "sse")]
 pub use haul_sse as sse;
 #[cfg(feature = "tcp")]

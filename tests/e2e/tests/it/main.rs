@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot run its program has failed")]
 
+mod adaptive;
 mod bad;
 mod corpus;
 mod disk;
 mod foreign;
+mod heartbeat;
 mod kills;
 mod operation;
 mod program;
