@@ -11,7 +11,7 @@ use tokio::process::{Child, ChildStdout, Command};
 use crate::relay::Relay;
 use crate::{accept, dial, listen, pair, port, soon};
 
-/// Prints each message and named event with its id, POSTs what it got back, and ends after `bye`.
+/// Prints each message and named event, POSTs it back as far as the sockets hold, and ends after `bye`.
 const NODE: &str = r#"
 const { EventSource } = require("eventsource");
 const url = process.argv[1];
@@ -19,7 +19,7 @@ const events = new EventSource(url);
 let token;
 let posts = Promise.resolve();
 const post = (text) => posts = posts.then(() => fetch(url + "?haul-session=" + token, {
-  method: "POST", headers: { "content-type": "text/plain" }, body: text }));
+  method: "POST", headers: { "content-type": "text/plain" }, body: text })).catch(() => {});
 events.addEventListener("haul-session", (event) => { token = event.data; });
 for (const name of ["message", "add"]) events.addEventListener(name, (event) => {
   console.log(JSON.stringify([event.type, event.data]));
