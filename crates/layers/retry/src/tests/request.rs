@@ -88,7 +88,8 @@ async fn a_server_that_says_when_to_come_back_is_asked_again_then_whatever_the_m
 
 #[tokio::test(start_paused = true)]
 async fn what_the_server_may_have_applied_is_sent_again_only_if_it_is_idempotent() {
-    for failure in [Says(500), Says(502), Says(503), Says(504), Says(408), Fails(Error::new(ErrorKind::Timeout, "late"))]
+    for failure in
+        [Says(500), Says(502), Says(503), Says(504), Says(408), Fails(Error::new(ErrorKind::Timeout, "late"))]
     {
         let post = || request(Method::POST, Body::from("x"));
         let (answer, tries) = tried(post(), vec![failure.clone()]).await;
