@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 use haul_core::{Connection, Dial, Endpoint, Listener, Packet};
+use haul_session::{Acceptor, AcceptorOptions, SessionLayer, SessionOptions};
+use tower::Layer;
 
 use super::End;
 
@@ -43,6 +45,18 @@ pub(crate) async fn try_dial(endpoint: Endpoint) -> Option<Connection> {
         _ => haul_tcp::Dialer.dial(endpoint).await,
     };
     dialed.ok()
+}
+
+/// Both ends of a session over `url`.
+pub(crate) async fn session(url: &str) -> (Connection, Connection) {
+    let acceptor = Acceptor::new(AcceptorOptions::default()).expect("the defaults are sound");
+    let link = listen(url).await;
+    let endpoint = link.local_endpoint().clone();
+    let listener = acceptor.listen(vec![link]).expect("one listener");
+    let layer = SessionLayer::new(SessionOptions::default()).expect("the defaults are sound");
+    let client = layer.layer(haul_ws::Dialer::default()).dial(endpoint).await.expect("it listens");
+    let server = listener.accept().await.expect("it listens").expect("it listens");
+    (client, server)
 }
 
 /// Both ends of a haul connection.

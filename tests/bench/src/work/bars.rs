@@ -155,6 +155,22 @@ impl<'a> Bars<'a> {
         }
     }
 
+    pub(crate) fn session(&mut self) {
+        let peer = "bare ws";
+        self.ratio(
+            "session over ws, ping-pong 64 B",
+            ("s", peer, Bar::AtMost(1.2)),
+            |length| load::ping_pong(64, length, haul::session(WS)),
+            |length| load::ping_pong(64, length, haul::pair(WS)),
+        );
+        self.ratio(
+            "session over ws, window 256, send each, 64 B",
+            ("packets/s", peer, Bar::AtLeast(0.8)),
+            |length| load::echo_window(64, length, haul::session(WS)),
+            |length| load::echo_window(64, length, haul::pair(WS)),
+        );
+    }
+
     pub(crate) fn quic(&mut self) {
         let peer = "quinn";
         self.ratio(

@@ -59,6 +59,7 @@ pub(crate) fn all(run: &Run, filter: &str, folder: &Path) -> Vec<Row> {
     bars.ws();
     bars.tcp();
     bars.quic();
+    bars.session();
     bars.journal(folder);
     bars.alone();
     bars.into_rows()
