@@ -14,6 +14,9 @@ use crate::event::{Bounds, Item, Scanner};
 /// The longest wait between two tries.
 const LONGEST: Duration = Duration::from_secs(30);
 
+/// A stream that was open for so long was worth it: the next time, trying begins anew.
+const HELD: Duration = Duration::from_secs(1);
+
 /// The most of a server's `retry` that is heeded.
 const MOST: Duration = Duration::from_secs(3600);
 
@@ -27,7 +30,11 @@ pub(crate) struct Events {
     retry: Duration,
     /// How long it is tried to come back.
     patience: Duration,
+    /// Since when it brings nothing, and how often it was asked for since.
     since: Option<Instant>,
+    fruitless: u32,
+    opened: Instant,
+    /// Tries since it was open.
     attempt: u32,
     state: StateCell,
     /// Events may be missing: none that was seen had an id.
@@ -59,6 +66,8 @@ impl Events {
             retry: Duration::from_secs(3),
             patience,
             since: None,
+            fruitless: 0,
+            opened: Instant::now(),
             attempt: 0,
             state: StateCell::new(State::Connected),
             gap: false,
@@ -101,7 +110,7 @@ impl Events {
                             continue;
                         }
                         Ok(Some(item)) => {
-                            self.since = None;
+                            (self.since, self.fruitless) = (None, 0);
                             return Poll::Ready(Ok(Some(item)));
                         }
                         Err(why) => {
@@ -124,7 +133,7 @@ impl Events {
                     Ok(response) => {
                         // It may be over already, and then stays so.
                         let _ = self.state.set(State::Connected);
-                        self.attempt = 0;
+                        (self.attempt, self.opened) = (0, Instant::now());
                         self.phase = Phase::Open(response.into_body());
                         if std::mem::take(&mut self.gap) {
                             let why = "the stream was cut, and its events have no ids: some may be missing";
@@ -142,6 +151,9 @@ impl Events {
         if self.patience.is_zero() {
             self.phase = Phase::Over(why);
             return;
+        }
+        if self.opened.elapsed() >= HELD {
+            (self.since, self.fruitless) = (None, 0);
         }
         // What was not whole was not said.
         self.scanner = Scanner::new(self.bounds, self.scanner.last_id().to_owned());
@@ -170,9 +182,9 @@ impl Events {
             return;
         }
         let backoff = Backoff { base: self.retry, factor: 2.0, cap: LONGEST.max(self.retry) };
-        let wait = backoff.wait(self.attempt, Backoff::random());
+        let wait = backoff.wait(self.fruitless, Backoff::random());
         let wait = why.retry_after().map_or(wait, |asked| wait.max(asked));
-        self.attempt += 1;
+        (self.attempt, self.fruitless) = (self.attempt + 1, self.fruitless + 1);
         let _ = self.state.set(State::Reconnecting { attempt: self.attempt });
         self.phase = Phase::Waiting(Box::pin(sleep(wait.min(self.patience))));
     }

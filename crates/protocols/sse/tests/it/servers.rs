@@ -14,7 +14,7 @@ const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=
 async fn server(answers: Vec<String>) -> (u16, mpsc::Receiver<String>) {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = socket.local_addr().unwrap().port();
-    let (asked, heads) = mpsc::channel(16);
+    let (asked, heads) = mpsc::channel(128);
     tokio::spawn(async move {
         let mut held = Vec::new();
         for answer in answers {
@@ -112,6 +112,15 @@ async fn a_stream_is_come_back_to_with_the_last_id_and_the_servers_wait() {
     assert!(heads.recv().await.unwrap().contains("last-event-id: 0\r\n"));
     assert!(heads.recv().await.unwrap().contains("last-event-id: 2\r\n"));
     assert_eq!(client.state().name(), "connected");
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_again_and_again_without_a_word_is_given_up() {
+    let (port, _heads) = server(vec![format!("{HEAD}retry: 1\n"); 100]).await;
+    let mut client = dial(&format!("sse://127.0.0.1:{port}/#reconnect=300ms&last_event_id=1")).await.unwrap();
+    let error = soon("the end", client.recv()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
+    assert!(error.to_string().contains("tried again for 300ms"), "{error}");
 }
 
 #[tokio::test]
