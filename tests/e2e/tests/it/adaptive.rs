@@ -105,7 +105,7 @@ async fn one_that_connects_and_never_delivers_starts_last() {
     let listener = websocket().await;
     let endpoint = listener.local_endpoint().clone();
     tokio::spawn(greeting(listener));
-    let tcp = Candidate::new("tcp", haul_tcp::Dialer::default()).always_at(deaf.parse().unwrap());
+    let tcp = Candidate::new("tcp", haul_tcp::Dialer).always_at(deaf.parse().unwrap());
     let dialer = adaptive([tcp, ws()]);
     let mut connection = soon("the race", dialer.dial(endpoint.clone())).await.unwrap();
     assert_eq!(transport(&connection), "tcp");
@@ -129,8 +129,7 @@ async fn reconnect_moves_to_the_transport_that_is_left() {
     let listener = websocket().await;
     let endpoint = listener.local_endpoint().clone();
     tokio::spawn(greeting(listener));
-    let tcp =
-        Candidate::new("tcp", haul_tcp::Dialer::default()).always_at(preferred.local_endpoint().clone());
+    let tcp = Candidate::new("tcp", haul_tcp::Dialer).always_at(preferred.local_endpoint().clone());
     let dialer = adaptive([tcp, ws()]);
     let options = ReconnectOptions { base: Duration::from_millis(10), ..ReconnectOptions::default() };
     let reconnect = ReconnectLayer::new(options).unwrap().layer(dialer.clone());

@@ -33,7 +33,7 @@ async fn greet(listener: &TcpListener) -> TcpStream {
 async fn a_peer_that_stands_still_fails_the_connection_and_is_asked_on_the_wire() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = Endpoint::parse(&format!("tcp://{}", listener.local_addr().unwrap())).unwrap();
-    let dialer = heartbeat().layer(haul_tcp::Dialer::default());
+    let dialer = heartbeat().layer(haul_tcp::Dialer);
     let (mut socket, dialed) = tokio::join!(greet(&listener), soon("a dial", dialer.dial(endpoint)));
     let error = soon("the silence to end it", dialed.unwrap().recv()).await.unwrap_err();
     assert_eq!((error.kind(), error.status()), (ErrorKind::Timeout, Status::Transient), "{error}");
@@ -49,7 +49,7 @@ async fn reconnect_above_dials_again_when_the_peer_stands_still() {
     let endpoint = Endpoint::parse(&format!("tcp://{}", listener.local_addr().unwrap())).unwrap();
     let options = ReconnectOptions { base: Duration::from_millis(10), ..ReconnectOptions::default() };
     let layer = ReconnectLayer::new(options).unwrap();
-    let dialer = layer.layer(heartbeat().layer(haul_tcp::Dialer::default()));
+    let dialer = layer.layer(heartbeat().layer(haul_tcp::Dialer));
     let (still, dialed) = tokio::join!(greet(&listener), soon("a dial", dialer.dial(endpoint)));
     let mut connection = dialed.unwrap();
     let again = tokio::spawn(async move {
@@ -70,10 +70,10 @@ async fn peers_of_haul_answer_over_tcp_and_websocket() {
     let tcp = haul_tcp::listen("tcp://127.0.0.1:0".parse().unwrap()).await.unwrap();
     let ws = haul_ws::listen("ws://127.0.0.1:0/".parse().unwrap()).await.unwrap();
     for (listener, dialer) in [
-        (tcp, haul_core::Shared::new(haul_tcp::Dialer::default())),
+        (tcp, haul_core::Shared::new(haul_tcp::Dialer)),
         (ws, haul_core::Shared::new(haul_ws::Dialer::default())),
     ] {
-        let (tell, monitors) = std::sync::mpsc::channel();
+        let (tell, monitors) = std::sync::mpsc::sync_channel(1);
         let layer = HeartbeatLayer::new(HeartbeatOptions {
             interval: Duration::from_millis(2),
             timeout: Duration::from_secs(20),
