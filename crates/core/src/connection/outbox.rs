@@ -17,8 +17,8 @@ use crate::{CloseReason, Error, ErrorKind, PacketId, Receipt, Result, Sent};
 /// buffer.
 pub(super) const WRITE_AT: usize = 32 << 10;
 
-/// Answers and pongs may fill the buffer to this many times its bound; a peer that makes us answer more without
-/// reading is cut.
+/// Answers and pongs may take this many times the bound of the buffer, beside what senders put there; a peer that makes
+/// us answer more without reading is cut.
 const ANSWERS_OVER: usize = 4;
 
 pub(super) struct Outbox {
@@ -28,6 +28,8 @@ pub(super) struct Outbox {
     pub(super) queued: u64,
     pub(super) bytes_queued: u64,
     pub(super) phase: Phase,
+    /// Bytes of answers in `buf`.
+    answers: usize,
     /// A sender waits for room.
     pub(super) crowded: bool,
     pub(super) receipts: HashMap<PacketId, (u64, oneshot::Sender<Result<Receipt>>)>,
@@ -73,6 +75,7 @@ impl Outbox {
             queued: 0,
             bytes_queued: 0,
             phase: Phase::Open,
+            answers: 0,
             crowded: false,
             receipts: HashMap::new(),
             ping: None,
@@ -157,10 +160,12 @@ impl Hub {
             Phase::Closing(_) => return Ok(()),
             Phase::Over(ending) => return Err(ending.error().with_sent(Sent::No)),
         }
-        if outbox.buf.weight() >= self.limits.send_buffer.saturating_mul(ANSWERS_OVER) {
+        if outbox.answers >= self.limits.send_buffer.saturating_mul(ANSWERS_OVER) {
             return Err(Error::new(ErrorKind::Overloaded, "the peer reads no answers to what it sends"));
         }
+        let before = outbox.buf.weight();
         outbox.push(frame)?;
+        outbox.answers += outbox.buf.weight() - before;
         drop(outbox);
         self.kick();
         Ok(())
@@ -227,6 +232,7 @@ impl Hub {
                     return Poll::Ready(Ok(()));
                 }
                 std::mem::swap(&mut outbox.buf, current);
+                outbox.answers = 0;
                 *upto = outbox.queued;
                 let crowded = std::mem::take(&mut outbox.crowded);
                 drop(outbox);

@@ -219,6 +219,25 @@ impl ReadHalf for Listed {
 }
 
 #[tokio::test]
+async fn a_ping_is_answered_however_much_a_sender_has_queued() {
+    let (a, mut raw) = duplex(100);
+    let mut a = over(a, Framing::Haul, Limits::default());
+    // The first is being written, the second fills the buffer to many times its bound.
+    let large = Packet::binary(vec![0; 2 << 20]);
+    a.send(large.clone()).await.unwrap();
+    a.send(large.clone()).await.unwrap();
+    let peer = async {
+        raw.write_all(b"\0\0\0\x04\x20\x01hi\0\0\0\x04\x00end").await.unwrap();
+        let mut sent = vec![0; 2 * (4 + 1 + large.len()) + 8];
+        raw.read_exact(&mut sent).await.unwrap();
+        assert!(sent.ends_with(b"\0\0\0\x04\x20\x02hi"), "no pong: {:?}", &sent[sent.len() - 8..]);
+        raw
+    };
+    let (received, _raw) = tokio::join!(soon("a packet", a.recv()), soon("a pong", peer));
+    assert_eq!(received.unwrap().unwrap().payload()[..], *b"end");
+}
+
+#[tokio::test]
 async fn a_gap_among_many_stays_in_its_place() {
     let packet = |text: &str| Ok(Some(Frame::packet(Packet::text(text))));
     let gap = || Err(Error::new(ErrorKind::Gap, "two are missing"));
