@@ -15,12 +15,13 @@ pub(crate) struct Memory {
     hosts: HashMap<String, Host>,
     candidates: usize,
     options: AdaptiveOptions,
-    /// Counts uses, for the one unused for longest.
+    /// Counts notes.
     clock: u64,
 }
 
 struct Host {
-    used: u64,
+    /// The last note.
+    noted: u64,
     winner: Option<Winner>,
     stalls: Vec<Stalls>,
 }
@@ -76,14 +77,10 @@ impl Memory {
     /// In which order to start now. One dial probes; those beside it go with the winner.
     pub(crate) fn plan(&mut self, key: &str, now: Instant) -> Known {
         let known = self.look(key, now);
-        self.clock += 1;
-        if let Some(host) = self.hosts.get_mut(key) {
-            host.used = self.clock;
-            if known.probes
-                && let Some(winner) = &mut host.winner
-            {
-                winner.probe_at = now + self.options.probe;
-            }
+        if known.probes
+            && let Some(winner) = self.hosts.get_mut(key).and_then(|host| host.winner.as_mut())
+        {
+            winner.probe_at = now + self.options.probe;
         }
         known
     }
@@ -144,21 +141,21 @@ impl Memory {
         }
     }
 
-    /// The host, which is remembered from now on; the one unused for longest makes room.
+    /// The host, which is remembered from now on; the one that nothing was noted of for longest makes room.
     fn host(&mut self, key: &str) -> &mut Host {
         self.clock += 1;
         if !self.hosts.contains_key(key) {
             if self.hosts.len() >= self.options.max_hosts
-                && let Some(oldest) = self.hosts.iter().min_by_key(|(_, host)| host.used)
+                && let Some(oldest) = self.hosts.iter().min_by_key(|(_, host)| host.noted)
             {
                 let oldest = oldest.0.clone();
                 self.hosts.remove(&oldest);
             }
             let stalls = vec![Stalls::default(); self.candidates];
-            self.hosts.insert(key.to_owned(), Host { used: 0, winner: None, stalls });
+            self.hosts.insert(key.to_owned(), Host { noted: 0, winner: None, stalls });
         }
         let host = self.hosts.get_mut(key).expect("it was there or was put there");
-        host.used = self.clock;
+        host.noted = self.clock;
         host
     }
 }

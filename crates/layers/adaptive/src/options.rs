@@ -32,8 +32,8 @@ pub struct AdaptiveOptions {
     /// twice as long, up to 16 times as long. At most 30 days. Default 1 min.
     #[serde(with = "duration_text")]
     pub demote: Duration,
-    /// Hosts that are remembered, at most; beyond it the one not dialed for longest is forgotten. Between 1 and 65,536.
-    /// Default 1024.
+    /// Hosts that are remembered, at most; beyond it the one that did not win or stall for longest is forgotten.
+    /// Between 1 and 65,536. Default 1024.
     pub max_hosts: usize,
 }
 

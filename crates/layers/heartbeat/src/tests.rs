@@ -196,6 +196,18 @@ async fn a_question_never_stands_inside_a_packet_of_the_connection() {
     let mut rest = vec![0; u32::from_be_bytes(ping) as usize];
     theirs.read_exact(&mut rest).await.unwrap();
     assert!(rest.windows(4).any(|bytes| bytes == b"beat"), "{rest:?}");
+    assert!(timeout(SECOND / 2, theirs.read_u8()).await.is_err(), "more than one waited");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_is_flushed() {
+    let (ours, mut theirs) = tokio::io::duplex(4096);
+    let (read, write) = tokio::io::split(ours);
+    let write = tokio::io::BufWriter::new(write);
+    let link = Link::over_stream(Info::new("pipe", ""), Limits::default(), Framing::Haul, read, write);
+    let (link, _) = HeartbeatLayer::new(options()).unwrap().watch(link).unwrap();
+    let _ours = Connection::new(link, spawn);
+    assert!(timeout(11 * SECOND, theirs.read_u8()).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]

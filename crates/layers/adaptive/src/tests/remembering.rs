@@ -103,7 +103,7 @@ async fn a_hundred_dials_to_one_host_race_each_by_itself_and_leave_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_more_hosts_than_the_most_the_one_unused_for_longest_is_forgotten() {
+async fn of_more_hosts_than_the_most_the_one_noted_longest_ago_is_forgotten() {
     let [one, two, three] = [refused(), at_once(), refused()].map(Script::new);
     let options = AdaptiveOptions { max_hosts: 2, ..AdaptiveOptions::default() };
     let dialer = with_options([&one, &two, &three], options);
