@@ -1,16 +1,14 @@
-//! Durations in configuration files, as text: `#[serde(with = "haul_core::duration_text")]`.
+//! Durations in configuration files, as text (a plain number is seconds): `#[serde(with = "haul_core::duration_text")]`.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serializer, de};
+use serde::{Deserializer, Serializer};
 
-use crate::parse_duration;
+use crate::{parse_duration, plain_value};
 
 /// Reads `250ms`, `10s`, `5m`; see [`parse_duration`].
 pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-    let text = Cow::<str>::deserialize(from)?;
-    parse_duration(&text).map_err(|why| de::Error::custom(format!("{text:?}: {why}")))
+    plain_value::parse(from, parse_duration)
 }
 
 /// Writes whole milliseconds as `250ms`, anything finer as `250us`.
@@ -44,7 +42,7 @@ pub mod option {
 mod tests {
     use super::*;
 
-    #[derive(serde::Serialize, Deserialize, PartialEq, Debug)]
+    #[derive(serde::Serialize, serde::Deserialize, PartialEq, Debug)]
     struct Options {
         #[serde(with = "super")]
         wait: Duration,

@@ -16,6 +16,7 @@ mod listener;
 mod metadata;
 mod multiplex;
 mod packet;
+pub mod plain_value;
 mod read_buf;
 mod receipt;
 mod registry;

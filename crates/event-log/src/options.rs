@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use haul_core::{Error, ErrorKind, Result, parse_bytes, parse_duration};
+use haul_core::{Error, ErrorKind, Result, parse_bytes, parse_duration, plain_value};
 use haul_journal::{Keep, Retention};
 use serde::Deserialize;
 
@@ -48,19 +48,7 @@ impl Default for Options {
 }
 
 fn size<'de, D: serde::Deserializer<'de>>(from: D) -> std::result::Result<u64, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Size {
-        Bytes(u64),
-        Text(String),
-    }
-    match Size::deserialize(from)? {
-        Size::Bytes(bytes) => Ok(bytes),
-        Size::Text(text) => match parse_bytes(&text) {
-            Ok(bytes) => Ok(bytes as u64),
-            Err(why) => Err(serde::de::Error::custom(format!("{text:?}: {why}"))),
-        },
-    }
+    plain_value::size(from).map(|bytes| bytes as u64)
 }
 
 fn some_size<'de, D: serde::Deserializer<'de>>(from: D) -> std::result::Result<Option<u64>, D::Error> {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use haul_core::{Endpoint, Error, ErrorKind, Place, Result};
+use haul_core::{Endpoint, Error, ErrorKind, Place, Result, duration_text, plain_value};
 use serde::Deserialize;
 
 use crate::parse;
@@ -146,7 +146,7 @@ pub struct FollowConfig {
     #[serde(default = "yes")]
     pub follow: bool,
     /// How often it looks for more.
-    #[serde(default = "poll", deserialize_with = "parse::duration")]
+    #[serde(default = "poll", deserialize_with = "duration_text::deserialize")]
     pub poll: Duration,
     /// Where it begins without a checkpoint.
     #[serde(default)]
@@ -158,7 +158,7 @@ pub struct FollowConfig {
     #[serde(default = "max_unacked")]
     pub max_unacked: usize,
     /// Bytes of the longest record; a longer one is a `TooLarge` error, and skipped.
-    #[serde(default = "max_packet", deserialize_with = "parse::size")]
+    #[serde(default = "max_packet", deserialize_with = "plain_value::size")]
     pub max_packet: usize,
 }
 

@@ -1,12 +1,10 @@
 //! The values of options, as text in a URL and as text or number in a table.
 
-use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
-use haul_core::{parse_bytes, parse_duration};
-use serde::de::Error;
-use serde::{Deserialize, Deserializer};
+use haul_core::{parse_duration, plain_value};
+use serde::Deserializer;
 
 use crate::config::{CheckpointAt, Format, Fsync, Start};
 
@@ -82,45 +80,18 @@ impl FromStr for Period {
     }
 }
 
-/// A value that a table may give as text or as a plain number.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Plain {
-    Number(u64),
-    Text(String),
-}
-
-fn from_plain<'de, D: Deserializer<'de>, T, E: Display>(
-    from: D,
-    parse: impl FnOnce(&str) -> Result<T, E>,
-) -> Result<T, D::Error> {
-    let text = match Plain::deserialize(from)? {
-        Plain::Number(number) => number.to_string(),
-        Plain::Text(text) => text,
-    };
-    parse(&text).map_err(|why| D::Error::custom(format!("{text:?}: {why}")))
-}
-
 pub(crate) fn bytes<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
-    size(from).map(|bytes| Some(bytes as u64))
-}
-
-pub(crate) fn size<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {
-    from_plain(from, parse_bytes)
-}
-
-pub(crate) fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-    from_plain(from, parse_duration)
+    plain_value::size(from).map(|bytes| Some(bytes as u64))
 }
 
 pub(crate) fn period<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
-    from_plain(from, Period::from_str).map(|period| Some(period.0))
+    plain_value::parse(from, Period::from_str).map(|period| Some(period.0))
 }
 
 pub(crate) fn fsync<'de, D: Deserializer<'de>>(from: D) -> Result<Fsync, D::Error> {
-    from_plain(from, Fsync::from_str)
+    plain_value::parse(from, Fsync::from_str)
 }
 
 pub(crate) fn checkpoint<'de, D: Deserializer<'de>>(from: D) -> Result<CheckpointAt, D::Error> {
-    from_plain(from, CheckpointAt::from_str)
+    plain_value::parse(from, CheckpointAt::from_str)
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use haul_core::{Endpoint, Error, ErrorKind, Place, Result};
+use haul_core::{Endpoint, Error, ErrorKind, Place, Result, plain_value};
 use haul_tls::ClientOptions;
 use serde::Deserialize;
 
@@ -81,13 +81,13 @@ pub struct HttpConfig {
     #[serde(default)]
     pub health: Option<String>,
     /// Bytes of the largest payload. Default 16 MiB.
-    #[serde(default = "max_packet", deserialize_with = "parse::size")]
+    #[serde(default = "max_packet", deserialize_with = "plain_value::size")]
     pub max_packet: usize,
     /// Packets of one request. Default 1000.
     #[serde(default = "max_batch")]
     pub max_batch: usize,
     /// Bytes of one request with several packets, before compression. Default 4 MiB.
-    #[serde(default = "max_batch_bytes", deserialize_with = "parse::size")]
+    #[serde(default = "max_batch_bytes", deserialize_with = "plain_value::size")]
     pub max_batch_bytes: usize,
     /// How requests are sent.
     #[serde(default)]

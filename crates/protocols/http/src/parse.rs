@@ -1,46 +1,11 @@
 //! The values of options, as text in a URL and as text or number in a table.
 
-use std::fmt::Display;
 use std::str::FromStr;
-use std::time::Duration;
 
-use haul_core::{Endpoint, Error, ErrorKind, Result, parse_bytes, parse_duration};
+use haul_core::{Endpoint, Error, ErrorKind, Result};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
 
 use crate::config::{BatchAs, MetadataAs, Method};
-
-/// A value that a table may give as text or as a plain number.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Plain {
-    Number(u64),
-    Text(String),
-}
-
-fn from_plain<'de, D: Deserializer<'de>, T, E: Display>(
-    from: D,
-    parse: impl FnOnce(&str) -> Result<T, E>,
-) -> Result<T, D::Error> {
-    let text = match Plain::deserialize(from)? {
-        Plain::Number(number) => number.to_string(),
-        Plain::Text(text) => text,
-    };
-    parse(&text).map_err(|why| D::Error::custom(format!("{text:?}: {why}")))
-}
-
-pub(crate) fn size<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {
-    from_plain(from, parse_bytes)
-}
-
-pub(crate) fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-    from_plain(from, parse_duration)
-}
-
-pub(crate) fn some_duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
-    duration(from).map(Some)
-}
 
 /// A URL without its password.
 pub(crate) fn shown(url: &str) -> String {

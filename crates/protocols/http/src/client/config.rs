@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use haul_core::{Error, ErrorKind, Options, Result};
+use haul_core::{Error, ErrorKind, Options, Result, duration_text, plain_value};
 use haul_tls::ClientOptions;
 use serde::Deserialize;
 
@@ -59,13 +59,13 @@ pub struct ClientConfig {
     /// Whom to trust and what to show.
     pub tls: ClientOptions,
     /// Name, socket, proxy and TLS together. Default 10 s.
-    #[serde(deserialize_with = "parse::duration")]
+    #[serde(deserialize_with = "duration_text::deserialize")]
     pub connect_timeout: Duration,
     /// From the call to the last byte of the response. Default none.
-    #[serde(deserialize_with = "parse::some_duration")]
+    #[serde(deserialize_with = "duration_text::option::deserialize")]
     pub timeout: Option<Duration>,
     /// How long nothing may move, of the request or of the response. Default 60 s.
-    #[serde(deserialize_with = "parse::duration")]
+    #[serde(deserialize_with = "duration_text::deserialize")]
     pub idle_timeout: Duration,
     /// Requests at once, until their responses are read or dropped; further ones wait. Default 1024.
     pub max_requests: usize,
@@ -74,10 +74,10 @@ pub struct ClientConfig {
     /// Idle connections kept to one host; 0 makes a new one for each request. Default 32.
     pub max_idle_per_host: usize,
     /// How long an idle connection is kept. Default 90 s.
-    #[serde(deserialize_with = "parse::duration")]
+    #[serde(deserialize_with = "duration_text::deserialize")]
     pub keep_idle: Duration,
     /// How long the addresses of a host are kept, unless connecting to them fails. Default 30 s; 0 asks each time.
-    #[serde(deserialize_with = "parse::duration")]
+    #[serde(deserialize_with = "duration_text::deserialize")]
     pub dns_cache: Duration,
     /// Redirects followed, within http and https; one more is an error. Default 0: a redirect is the answer.
     pub redirects: usize,
@@ -85,13 +85,13 @@ pub struct ClientConfig {
     /// `Range` itself. Default yes.
     pub decompress: bool,
     /// Bytes of one response after decompression; more is `TooLarge`. Default 256 MiB.
-    #[serde(deserialize_with = "parse::size")]
+    #[serde(deserialize_with = "plain_value::size")]
     pub max_decompressed: usize,
     /// Bytes of a collected response, and of a request that is collected for `length_only`. Default 16 MiB.
-    #[serde(deserialize_with = "parse::size")]
+    #[serde(deserialize_with = "plain_value::size")]
     pub max_body: usize,
     /// Bytes of a response's head, at least 8 KiB. Default 64 KiB.
-    #[serde(deserialize_with = "parse::size")]
+    #[serde(deserialize_with = "plain_value::size")]
     pub max_head: usize,
     /// Names of headers as `Content-Length`, not `content-length`, for servers that compare them wrongly (HTTP/1.1).
     pub title_case: bool,
