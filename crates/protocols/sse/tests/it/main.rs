@@ -63,11 +63,14 @@ async fn ask(
 async fn text_until(body: &mut Body, end: &str) -> String {
     use http_body::Body as _;
     let mut text = String::new();
-    while !text.contains(end) {
-        let frame = soon(end, std::future::poll_fn(|cx| std::pin::Pin::new(&mut *body).poll_frame(cx))).await;
-        let Some(frame) = frame else { panic!("the stream ended before {end:?}: {text:?}") };
-        text += std::str::from_utf8(frame.unwrap().data_ref().unwrap()).unwrap();
-    }
+    let read = async {
+        while !text.contains(end) {
+            let frame = std::future::poll_fn(|cx| std::pin::Pin::new(&mut *body).poll_frame(cx)).await;
+            let frame = frame.unwrap_or_else(|| panic!("the stream ended before {end:?}: {text:?}"));
+            text += std::str::from_utf8(frame.unwrap().data_ref().unwrap()).unwrap();
+        }
+    };
+    soon(end, read).await;
     text
 }
 
