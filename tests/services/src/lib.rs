@@ -82,6 +82,15 @@ pub fn npm_eventsource() -> Option<Command> {
     Some(node)
 }
 
+/// Node.js with the package `playwright-core` where `require` finds it and Chromium as `HAUL_CHROMIUM`, or `None` after
+/// saying what did not run.
+pub fn chromium() -> Option<Command> {
+    found("chromium", "HAUL_CHROMIUM")?;
+    let mut node = found("npm-playwright-core", "HAUL_NODE_PLAYWRIGHT")?;
+    node.env("NODE_PATH", variable("HAUL_NODE_MODULES")?);
+    Some(node)
+}
+
 /// Node.js alone, or `None` after saying what did not run.
 pub fn node() -> Option<Command> {
     found("npm-ws", "HAUL_NODE")

@@ -4,6 +4,7 @@
 
 mod adaptive;
 mod bad;
+mod browser;
 mod corpus;
 mod disk;
 mod foreign;

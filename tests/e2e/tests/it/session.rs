@@ -20,15 +20,15 @@ async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
 }
 
 /// A proxy that cuts each connection after a number of bytes drawn from a seed, or all of them at once.
-struct Cutter {
-    port: u16,
+pub(crate) struct Cutter {
+    pub(crate) port: u16,
     cuts: Arc<AtomicU64>,
     all: watch::Sender<u64>,
 }
 
 impl Cutter {
     /// Between `least` and twice as many bytes pass before each cut; `None` for no cut but [`all`](Self::cut_all).
-    async fn new(target: u16, seed: u64, least: Option<u64>) -> Self {
+    pub(crate) async fn new(target: u16, seed: u64, least: Option<u64>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let cuts = Arc::new(AtomicU64::new(0));
@@ -56,7 +56,7 @@ impl Cutter {
         Self { port, cuts, all }
     }
 
-    fn cut_all(&self) {
+    pub(crate) fn cut_all(&self) {
         self.all.send_modify(|count| *count += 1);
     }
 }

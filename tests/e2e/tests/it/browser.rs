@@ -1,0 +1,337 @@
+//! haul.js in a real browser, against haul's own listeners.
+
+use std::future::Future;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use haul_core::{
+    Body, CloseReason, Connection, Error, ErrorKind, Level, Listener, Packet, Receipt, Request, Response,
+    service_fn,
+};
+use haul_session::{Acceptor, AcceptorOptions};
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+use crate::session::Cutter;
+
+const MODULE: &str = include_str!("../../../../crates/serve/web/haul.js");
+
+async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(60), work)
+        .await
+        .unwrap_or_else(|_| panic!("waited 60 s for {what}"))
+}
+
+/// An empty page with the module beside it.
+async fn site() -> haul_http::Server {
+    let page = service_fn(|request: Request| async move {
+        let (body, media) = match request.uri().path() {
+            "/" => ("<!doctype html><title>haul</title>", "text/html"),
+            "/haul.js" => (MODULE, "text/javascript"),
+            other => return Err(Error::new(ErrorKind::NotFound, format!("no {other}"))),
+        };
+        let mut response = Response::new(Body::from(body));
+        response.headers_mut().insert("content-type", media.parse().unwrap());
+        Ok(response)
+    });
+    haul_http::serve("http://127.0.0.1:0".parse().unwrap(), page).await.unwrap()
+}
+
+/// What `script` returns in a page of Chromium while `serving` goes on; `None` where there is no browser.
+async fn in_a_page<T>(script: &str, serving: impl Future<Output = T>) -> Option<(Value, T)> {
+    let browser = haul_services::chromium()?;
+    let site = site().await;
+    let running = async {
+        let runner = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/browser.js");
+        let mut command = Command::from(browser);
+        command.arg(runner).arg(format!("http://127.0.0.1:{}/", site.local_endpoint().port().unwrap()));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(script.as_bytes()).await.unwrap();
+        let output = child.wait_with_output().await.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    Some(soon("the page", async { tokio::join!(running, serving) }).await)
+}
+
+async fn listen(url: &str) -> (Listener, String) {
+    let listener = haul_ws::listen(url.parse().unwrap()).await.unwrap();
+    let port = listener.local_endpoint().port().unwrap();
+    (listener, format!("ws://127.0.0.1:{port}/"))
+}
+
+async fn accept(listener: &Listener) -> Connection {
+    listener.accept().await.unwrap().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_and_a_listener_exchange_text_bytes_json_metadata_and_ids() {
+    let (listener, url) = listen("ws://127.0.0.1:0").await;
+    let script = format!(
+        r#"
+        const connection = await haul.connect("{url}");
+        const states = [connection.state.name];
+        connection.onstate = (state) => states.push(state.name);
+        const id = haul.newId();
+        await connection.send("grüße");
+        await connection.send(new Uint8Array([0, 255, 7]), {{ metadata: {{ session_id: "7" }} }});
+        await connection.send({{ a: [1, null] }}, {{ id }});
+        await connection.send(new Uint8Array(3_000_000).fill(9));
+        const packets = [];
+        for await (const packet of connection) {{
+            const {{ kind, metadata }} = packet, size = packet.payload.length;
+            const content = size > 100 ? packet.payload.every((byte) => byte === 9) : packet.kind === "text" ? packet.text() : [...packet.payload];
+            packets.push({{ kind, size, content, metadata, same: packet.id === id }});
+            if (packets.length === 4) connection.close(3001, "done");
+        }}
+        return {{ packets, states, closed: await connection.closed }};
+        "#
+    );
+    let Some((seen, packets)) =
+        in_a_page(&script, async { echo_until_3001(accept(&listener).await).await }).await
+    else {
+        return;
+    };
+    assert_eq!(packets[0].as_text(), Some("grüße"));
+    assert_eq!(packets[1].metadata().get("session_id"), Some("7"));
+    assert_eq!(packets[2].as_text(), Some(r#"{"a":[1,null]}"#));
+    assert!(packets[2].id().is_some());
+    let wanted = json!({
+        "packets": [
+            { "kind": "text", "size": 7, "content": "grüße", "metadata": {}, "same": false },
+            { "kind": "binary", "size": 3, "content": [0, 255, 7], "metadata": { "session_id": "7" }, "same": false },
+            { "kind": "text", "size": 14, "content": r#"{"a":[1,null]}"#, "metadata": {}, "same": true },
+            { "kind": "binary", "size": 3_000_000, "content": true, "metadata": {}, "same": false },
+        ],
+        "states": ["connected", "closing", "disconnected"],
+        "closed": { "code": 3001, "reason": "done", "unsettled": 0 },
+    });
+    assert_eq!(seen, wanted);
+}
+
+/// Sends back what comes until the page closes with 3001.
+async fn echo_until_3001(mut end: Connection) -> Vec<Packet> {
+    let mut seen = Vec::new();
+    loop {
+        match end.recv().await {
+            Ok(packet) => {
+                let packet = packet.expect("a code comes first");
+                end.send(packet.clone()).await.unwrap();
+                seen.push(packet);
+            }
+            Err(why) => {
+                assert!(why.message().contains("code 3001, \"done\""), "{why}");
+                return seen;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_of_a_page_resolves_with_the_receivers_receipt_or_its_refusal() {
+    let (listener, url) = listen("ws://127.0.0.1:0").await;
+    let script = format!(
+        r#"
+        const connection = await haul.connect("{url}");
+        const id = haul.newId();
+        const stored = await connection.deliver("one", {{ id }});
+        const refused = await connection.deliver("two").catch((error) => error);
+        const lost = await connection.deliver("three").catch((error) => error);
+        const after = await connection.send("four").catch((error) => error);
+        const facts = ({{ kind, status, sent, message, retryAfter }}) => ({{ kind, status, sent, message, retryAfter }});
+        return {{
+            stored: {{ ...stored, id: stored.id === id }}, refused: facts(refused), lost: [lost.kind, lost.sent],
+            after: [after.kind, after.sent], state: connection.state.name,
+        }};
+        "#
+    );
+    let serving = async {
+        let mut end = accept(&listener).await;
+        let one = end.next().await.unwrap().unwrap();
+        let at = std::time::UNIX_EPOCH + Duration::from_micros(7);
+        let id = one.packet().id();
+        let stored = Receipt { level: Level::Stored, id, reference: Some("1-0".into()), at };
+        one.ack(stored).await.unwrap();
+        let two = end.next().await.unwrap().unwrap();
+        let why = Error::new(ErrorKind::Overloaded, "no room").with_retry_after(Duration::from_millis(50));
+        two.nack(why).await.unwrap();
+        let three = end.next().await.unwrap().unwrap();
+        end.close(CloseReason::new(1011, "broken")).await.unwrap();
+        drop(three);
+    };
+    let Some((seen, ())) = in_a_page(&script, serving).await else { return };
+    let wanted = json!({
+        "stored": { "level": "stored", "id": true, "at": 7, "reference": "1-0" },
+        "refused": {
+            "kind": "overloaded", "status": "transient", "sent": "no", "message": "no room", "retryAfter": 50
+        },
+        "lost": ["closed", "maybe"],
+        "after": ["closed", "no"],
+        "state": "failed",
+    });
+    assert_eq!(seen, wanted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_to_a_page_is_acknowledged_when_the_page_takes_it() {
+    let (listener, url) = listen("ws://127.0.0.1:0").await;
+    let script = format!(
+        r#"
+        const connection = await haul.connect("{url}");
+        const taken = [];
+        connection.onpacket = (packet) => taken.push(packet.text());
+        await connection.closed;
+        return taken;
+        "#
+    );
+    let serving = async {
+        let end = accept(&listener).await;
+        let (sender, mut receiver) = end.split();
+        let mut levels = Vec::new();
+        let receipts = tokio::spawn(async move { receiver.recv().await });
+        for text in ["one", "two"] {
+            levels.push(haul_core::Deliver::deliver(&sender, Packet::text(text)).await.unwrap().level);
+        }
+        sender.close(CloseReason::NORMAL).await.unwrap();
+        assert!(receipts.await.unwrap().unwrap().is_none());
+        levels
+    };
+    let Some((seen, levels)) = in_a_page(&script, serving).await else { return };
+    assert_eq!(seen, json!(["one", "two"]));
+    assert_eq!(levels, [Level::Acknowledged, Level::Acknowledged]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_that_does_not_read_holds_the_sends_of_a_page_up_and_loses_none() {
+    const COUNT: u32 = 1200;
+    let (listener, url) = listen("ws://127.0.0.1:0").await;
+    let control = haul_ws::listen("ws://127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let told = format!("ws://127.0.0.1:{}/", control.local_endpoint().port().unwrap());
+    // 1200 packets of 64 KiB are more than the buffers of both ends and of the kernel take.
+    let script = format!(
+        r#"
+        const [connection, control] = [await haul.connect("{url}"), await haul.connect("{told}")];
+        let accepted = 0;
+        const packet = (number) => new Uint8Array(65536).fill(number % 251);
+        const sends = Array.from({{ length: {COUNT} }}, (_, number) => connection.send(packet(number)).then(() => accepted += 1));
+        let before = -1;
+        while (accepted !== before || accepted === 0) {{
+            before = accepted;
+            await new Promise((resolve) => setTimeout(resolve, 500));
+        }}
+        await control.send("held up");
+        await Promise.all(sends);
+        await connection.close();
+        return {{ before, accepted }};
+        "#
+    );
+    let serving = async {
+        let mut end = accept(&listener).await;
+        let mut told = accept(&control).await;
+        assert_eq!(told.recv().await.unwrap().unwrap().as_text(), Some("held up"));
+        let mut count = 0;
+        while let Some(packet) = end.recv().await.unwrap() {
+            assert!(
+                packet.len() == 65536 && packet.payload().iter().all(|byte| u32::from(*byte) == count % 251)
+            );
+            count += 1;
+        }
+        count
+    };
+    let Some((seen, count)) = in_a_page(&script, serving).await else { return };
+    assert_eq!(count, COUNT);
+    assert_eq!(seen["accepted"], COUNT);
+    assert!(seen["before"].as_u64().unwrap() < u64::from(COUNT), "nothing was held up: {seen}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_is_told_why_it_cannot_connect() {
+    let (listener, plain) = listen("ws://127.0.0.1:0?subprotocol=other").await;
+    let script = format!(
+        r#"
+        const why = async (...args) => {{ try {{ await haul.connect(...args); }} catch (error) {{ return error.kind; }} }};
+        return [
+            await why("{plain}"), await why("ws://127.0.0.1:1/"), await why("ftp://127.0.0.1/"),
+            await why("{plain}", {{ tiemout: 1 }}), await why("{plain}", {{ timeout: 0 }}),
+        ];
+        "#
+    );
+    let Some((seen, ())) = in_a_page(&script, async {}).await else { return };
+    assert_eq!(seen, json!(["connect", "connect", "config", "config", "config"]));
+    drop(listener);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_of_a_page_that_is_cut_every_few_kilobytes_loses_and_repeats_nothing() {
+    const COUNT: u32 = 5000;
+    let (listener, _) = listen("ws://127.0.0.1:0").await;
+    let port = listener.local_endpoint().port().unwrap();
+    let options = AcceptorOptions { replay_bytes: 64 << 10, ..AcceptorOptions::default() };
+    let listener = Acceptor::new(options).unwrap().listen(vec![listener]).unwrap();
+    let cutter = Cutter::new(port, 7, Some(40_000)).await;
+    let script = format!(
+        r#"
+        const connection = await haul.connect("ws://127.0.0.1:{}/", {{ session: {{ base: 1, cap: 20, replayBytes: 65536 }} }});
+        let reconnects = 0, wrong = 0, received = 0, receipts = 0;
+        connection.onstate = ({{ name }}) => reconnects += name === "reconnecting";
+        const sending = (async () => {{
+            for (let number = 0; number < {COUNT}; number += 1) {{
+                const text = `${{number}}`.padEnd(4 + (number * 37) % 300, ".");
+                if (number % 500 === 499) receipts += (await connection.deliver(text)).level === "acknowledged";
+                else await connection.send(text);
+            }}
+        }})();
+        for await (const packet of connection) {{
+            if (packet.text() !== `${{received}}`.padEnd(4 + (received * 37) % 300, ".")) wrong += 1;
+            received += 1;
+            if (received === {COUNT}) break;
+        }}
+        await sending;
+        const closed = await connection.close();
+        return {{ reconnected: reconnects >= 20, wrong, received, receipts, closed }};
+        "#,
+        cutter.port
+    );
+    let serving = async {
+        let (sender, mut receiver) = accept(&listener).await.split();
+        let sending = tokio::spawn(async move {
+            for number in 0..COUNT {
+                sender.send(numbered(number)).await.unwrap();
+            }
+            sender
+        });
+        let mut count = 0;
+        while let Some(packet) = receiver.recv().await.unwrap() {
+            assert_eq!(packet.as_text(), numbered(count).as_text());
+            count += 1;
+        }
+        drop(sending.await.unwrap());
+        count
+    };
+    let Some((seen, count)) = in_a_page(&script, serving).await else { return };
+    assert_eq!(count, COUNT);
+    let closed = json!({ "code": 1000, "reason": "", "unsettled": 0 });
+    let wanted =
+        json!({ "reconnected": true, "wrong": 0, "received": COUNT, "receipts": 10, "closed": closed });
+    assert_eq!(seen, wanted);
+}
+
+fn numbered(number: u32) -> Packet {
+    let mut text = number.to_string();
+    while text.len() < 4 + (number as usize * 37) % 300 {
+        text.push('.');
+    }
+    Packet::text(text)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_frames_and_notes_of_the_module_are_those_of_the_documents() {
+    let Some(node) = haul_services::node() else { return };
+    let test = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates/serve/web/haul.test.js");
+    let tested = Command::from(node).arg("--test").arg(test).kill_on_drop(true).output();
+    let output = soon("node", tested).await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
