@@ -44,6 +44,9 @@ impl Default for HeartbeatOptions {
     }
 }
 
+/// The most `misses`.
+pub(crate) const MOST_MISSES: u32 = 16;
+
 /// The longest time of any option: 30 days.
 const LONGEST: Duration = Duration::from_secs(30 * 86_400);
 
@@ -54,7 +57,7 @@ impl HeartbeatOptions {
         if times.into_iter().flatten().any(|time| time.is_zero() || time > LONGEST) {
             return wrong("interval, timeout and prove must be more than zero and at most 30d");
         }
-        if !(1..=16).contains(&self.misses) {
+        if !(1..=MOST_MISSES).contains(&self.misses) {
             return wrong("misses must be between 1 and 16");
         }
         if !(0.0..=1.0).contains(&self.jitter) {

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::Monitor;
 use crate::beat::{Beat, Due};
+use crate::options::MOST_MISSES;
 use crate::writing::Writing;
 
 /// What begins a ping of ours.
@@ -71,6 +72,10 @@ impl Reader {
                 self.asked.clear();
             }
             self.asked.push((self.number, Instant::now()));
+            debug_assert!(
+                self.asked.len() <= MOST_MISSES as usize,
+                "a question that something followed is kept"
+            );
             self.number = self.number.wrapping_add(1);
         }
         Ok(())

@@ -200,6 +200,33 @@ async fn a_question_never_stands_inside_a_packet_of_the_connection() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_packet_never_stands_inside_a_question() {
+    // The pipe takes a part of the question only, when the packet is sent.
+    let (ours, theirs) = tokio::io::duplex(8);
+    let (link, monitor) = HeartbeatLayer::new(options()).unwrap().watch(over(ours, Framing::Haul)).unwrap();
+    let ours = Connection::new(link, spawn);
+    sleep(11 * SECOND).await;
+    ours.send(Packet::text("behind it")).await.unwrap();
+    sleep(SECOND).await;
+    let mut peer = connection(theirs, Framing::Haul);
+    assert_eq!(peer.recv().await.unwrap().unwrap().as_text(), Some("behind it"));
+    sleep(SECOND).await;
+    assert_eq!(monitor.stats().answered, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn questions_that_packets_follow_and_no_answer_are_not_kept() {
+    let (mut ours, monitor, mut theirs) = watched(options(), Framing::Haul);
+    for _ in 0..40 {
+        sleep(12 * SECOND).await;
+        theirs.write_all(&[0, 0, 0, 2, 0, b'x']).await.unwrap();
+        ours.recv().await.unwrap().unwrap();
+    }
+    // Of more than are kept at most; that they are not is asserted where they are.
+    assert_eq!((monitor.stats().asked, monitor.stats().missed), (40, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_question_is_flushed() {
     let (ours, mut theirs) = tokio::io::duplex(4096);
     let (read, write) = tokio::io::split(ours);
