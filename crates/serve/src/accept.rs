@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use haul_core::{Connection, Error, ErrorKind, Listener, Registry, Result};
+use haul_core::{Connection, Error, ErrorKind, Registry, Result};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -11,11 +11,12 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::connection;
 use crate::gateway::Shared;
 use crate::listen::ListenUrl;
+use crate::socket::Socket;
 
 /// A listener that is accepted on. Dropped, its connections are cut.
 pub(crate) struct Accepting {
     url: Arc<ListenUrl>,
-    listener: Arc<Listener>,
+    socket: Arc<Socket>,
     stop: watch::Sender<bool>,
     task: Option<JoinHandle<()>>,
 }
@@ -23,11 +24,11 @@ pub(crate) struct Accepting {
 impl Accepting {
     /// Listens on `url` and serves what connects.
     pub(crate) async fn start(url: ListenUrl, registry: &Registry, shared: &Arc<Shared>) -> Result<Self> {
-        let listener = Arc::new(registry.listen(url.endpoint.clone()).await?);
-        shared.listening.lock().unwrap_or_else(PoisonError::into_inner).push(listener.clone());
+        let socket = Arc::new(Socket::open(&url, registry, Arc::downgrade(shared)).await?);
+        shared.listening.lock().unwrap_or_else(PoisonError::into_inner).push(socket.clone());
         let url = Arc::new(url);
         let (terms, shared) = (url.clone(), shared.clone());
-        Ok(Self::with(url, listener, move |connection, stop| {
+        Ok(Self::with(url, socket, move |connection, stop| {
             connection::serve(connection, terms.clone(), shared.clone(), stop)
         }))
     }
@@ -49,41 +50,41 @@ impl Accepting {
         }
     }
 
-    /// Serves what `listener` accepts with `serve`, until told to stop.
-    pub(crate) fn with<F, Fut>(url: Arc<ListenUrl>, listener: Arc<Listener>, serve: F) -> Self
+    /// Serves what `socket` accepts with `serve`, until told to stop.
+    pub(crate) fn with<F, Fut>(url: Arc<ListenUrl>, socket: Arc<Socket>, serve: F) -> Self
     where
         F: Fn(Connection, watch::Receiver<bool>) -> Fut + Send + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(accept(listener.clone(), stopped, serve));
-        Self { url, listener, stop, task: Some(task) }
+        let task = tokio::spawn(accept(socket.clone(), stopped, serve));
+        Self { url, socket, stop, task: Some(task) }
     }
 
     pub(crate) fn url(&self) -> &ListenUrl {
         &self.url
     }
 
-    pub(crate) fn listener(&self) -> &Arc<Listener> {
-        &self.listener
+    pub(crate) fn socket(&self) -> &Arc<Socket> {
+        &self.socket
     }
 
     /// Takes it out of the status.
     pub(crate) fn forget(&self, shared: &Shared) {
         let mut listening = shared.listening.lock().unwrap_or_else(PoisonError::into_inner);
-        listening.retain(|listener| !Arc::ptr_eq(listener, &self.listener));
+        listening.retain(|socket| !Arc::ptr_eq(socket, &self.socket));
     }
 
     /// Stops listening at once and tells the connections to go.
     pub(crate) fn stop(mut self) -> Stopping {
         self.stop.send_replace(true);
-        Stopping { listener: self.listener.clone(), task: self.task.take() }
+        Stopping { socket: self.socket.clone(), task: self.task.take() }
     }
 }
 
 /// A listener that was told to stop, with connections that still end. Dropped, they are cut.
 pub(crate) struct Stopping {
-    listener: Arc<Listener>,
+    socket: Arc<Socket>,
     task: Option<JoinHandle<()>>,
 }
 
@@ -93,7 +94,11 @@ impl Stopping {
         let Some(task) = &mut self.task else { return 0 };
         match timeout_at(deadline, task).await {
             Ok(_) => 0,
-            Err(_) => self.listener.stats().open,
+            Err(_) => {
+                let open = self.socket.stats().open;
+                self.socket.cut().await;
+                open
+            }
         }
     }
 
@@ -120,7 +125,7 @@ impl Drop for Accepting {
 }
 
 /// Accepts until told to stop, then waits for the connections.
-async fn accept<F, Fut>(listener: Arc<Listener>, stopped: watch::Receiver<bool>, serve: F)
+async fn accept<F, Fut>(socket: Arc<Socket>, stopped: watch::Receiver<bool>, serve: F)
 where
     F: Fn(Connection, watch::Receiver<bool>) -> Fut + Send + 'static,
     Fut: Future<Output = ()> + Send + 'static,
@@ -138,18 +143,19 @@ where
             // Whoever could tell it to stop is gone: so is the gateway.
             () = told(&mut stop) => break,
             Some(ended) = connections.join_next() => note(ended),
-            accepted = listener.accept() => match accepted {
+            accepted = socket.listener.accept() => match accepted {
                 Ok(Some(connection)) => drop(connections.spawn(serve(connection, stopped.clone()))),
                 Ok(None) => break,
-                Err(why) => refused(&listener, &why).await,
+                Err(why) => refused(&socket, &why).await,
             },
         }
     }
-    // It stops listening at once; that connections remain is no news.
-    let _ = listener.shutdown(Duration::ZERO).await;
-    while let Some(ended) = connections.join_next().await {
-        note(ended);
-    }
+    let ending = async {
+        while let Some(ended) = connections.join_next().await {
+            note(ended);
+        }
+    };
+    tokio::join!(socket.finish(), ending);
 }
 
 /// Waits until told to stop, or until nobody can tell any more. Cancel-safe.
@@ -157,7 +163,7 @@ pub(crate) async fn told(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-async fn refused(listener: &Listener, why: &Error) {
-    tracing::warn!("accept on {}: {why}", listener.local_endpoint());
+async fn refused(socket: &Socket, why: &Error) {
+    tracing::warn!("accept on {}: {why}", socket.local_endpoint());
     sleep(Duration::from_millis(20)).await;
 }

@@ -1,12 +1,11 @@
 //! One connection: packets in, each into the log, each answered when it is on disk.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use haul_core::{
     Ack, CloseReason, Connection, Error, ErrorKind, Info, Packet, Receiver, Result, Sender, Source,
 };
-use haul_event_log::{Appending, Event, SESSION_ID, Stored};
+use haul_event_log::{Appending, Stored};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use crate::accept::told;
@@ -125,7 +124,7 @@ impl Serving {
             let (Ok(slot), Some(bytes)) = (slot, self.shared.admit(packet.weight()).await) else {
                 return (receiver, CloseReason::INTERNAL);
             };
-            let (packet, event) = self.event(packet);
+            let (packet, event) = self.shared.event(packet, &self.terms, &self.info);
             let flight = InFlight {
                 session: event.session.clone(),
                 appending: self.shared.log.submit(event).await,
@@ -138,19 +137,6 @@ impl Serving {
             if queue.send(flight).await.is_err() {
                 return (receiver, CloseReason::INTERNAL);
             }
-        }
-    }
-
-    /// The packet as an event, and a copy for those who watch.
-    fn event(&self, packet: Packet) -> (Option<Packet>, Event) {
-        self.shared.counters.received.fetch_add(1, Relaxed);
-        let packet = packet.identified();
-        let copy = self.shared.taps.watched().then(|| packet.clone());
-        let named = packet.metadata().get(SESSION_ID).is_some_and(|id| !id.is_empty());
-        let event = Event::new(packet).from_connection(&self.info);
-        match &self.terms.session {
-            Some(session) if !named => (copy, event.in_session(session)),
-            _ => (copy, event),
         }
     }
 

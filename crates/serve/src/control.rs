@@ -62,7 +62,7 @@ pub(crate) async fn listen(data: &Path, registry: &Registry, shared: &Arc<Shared
     restrict(Path::new(endpoint.path()))?;
     let url = Arc::new(ListenUrl::parse(endpoint.as_str(), &[])?);
     let shared = shared.clone();
-    Ok(Accepting::with(url, Arc::new(listener), move |connection, stop| {
+    Ok(Accepting::with(url, Arc::new(listener.into()), move |connection, stop| {
         serve(connection, shared.clone(), stop)
     }))
 }

@@ -2,21 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
-use haul_core::{Error, ErrorKind, Registry, Result, Sink};
-use haul_event_log::{EventLog, SinkStatus, Stored};
+use haul_core::{Error, ErrorKind, Info, Packet, Registry, Result, Sink};
+use haul_event_log::{Event, EventLog, SESSION_ID, SinkStatus, Stored};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::accept::{Accepting, Stopping};
 use crate::control;
-use crate::listen::ListenUrl;
+use crate::guard::Guard;
+use crate::listen::{ListenUrl, Terms};
 use crate::options::{Route, ServeOptions};
 use crate::receipt::rfc3339;
-use crate::status::{GatewayStatus, ListenerStatus};
+use crate::socket::Socket;
+use crate::status::GatewayStatus;
 use crate::tap::Taps;
 
 /// What every connection needs.
@@ -28,15 +30,19 @@ pub(crate) struct Shared {
     pub(crate) window: usize,
     in_flight: Arc<Semaphore>,
     most_in_flight: usize,
+    /// Bodies of requests that are being read.
+    uploads: Arc<Semaphore>,
+    guard: std::sync::Mutex<Arc<Guard>>,
     failure: watch::Sender<Option<Error>>,
     since: SystemTime,
     /// For status: what listens now.
-    pub(crate) listening: std::sync::Mutex<Vec<Arc<haul_core::Listener>>>,
+    pub(crate) listening: std::sync::Mutex<Vec<Arc<Socket>>>,
 }
 
 #[derive(Default)]
 pub(crate) struct Counters {
-    pub(crate) received: AtomicU64,
+    received: AtomicU64,
+    received_bytes: AtomicU64,
     stored: AtomicU64,
     refused: AtomicU64,
 }
@@ -46,6 +52,30 @@ impl Shared {
     pub(crate) async fn admit(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let bytes = u32::try_from(bytes.min(self.most_in_flight)).unwrap_or(u32::MAX);
         self.in_flight.clone().acquire_many_owned(bytes).await.ok()
+    }
+
+    /// Waits for room to read a request's body of `bytes`. One that comes slowly keeps only others of its like waiting.
+    pub(crate) async fn upload(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
+        let bytes = u32::try_from(bytes.min(self.most_in_flight as u64)).unwrap_or(u32::MAX);
+        self.uploads.clone().acquire_many_owned(bytes).await.ok()
+    }
+
+    pub(crate) fn guard(&self) -> Arc<Guard> {
+        self.guard.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// The packet as an event, and a copy for those who watch.
+    pub(crate) fn event(&self, packet: Packet, terms: &Terms, info: &Info) -> (Option<Packet>, Event) {
+        self.counters.received.fetch_add(1, Relaxed);
+        self.counters.received_bytes.fetch_add(packet.len() as u64, Relaxed);
+        let packet = packet.identified();
+        let copy = self.taps.watched().then(|| packet.clone());
+        let named = packet.metadata().get(SESSION_ID).is_some_and(|id| !id.is_empty());
+        let event = Event::new(packet).from_connection(info);
+        match &terms.session {
+            Some(session) if !named => (copy, event.in_session(session)),
+            _ => (copy, event),
+        }
     }
 
     pub(crate) fn count(&self, outcome: &Result<Stored>) {
@@ -64,18 +94,16 @@ impl Shared {
 
     pub(crate) fn status(&self) -> GatewayStatus {
         let listening = self.listening.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let listeners = listening
-            .iter()
-            .map(|listener| ListenerStatus::new(listener.local_endpoint().to_string(), listener.stats()));
         GatewayStatus {
             pid: std::process::id(),
             since: rfc3339(self.since),
             received: self.counters.received.load(Relaxed),
+            received_bytes: self.counters.received_bytes.load(Relaxed),
             stored: self.counters.stored.load(Relaxed),
             refused: self.counters.refused.load(Relaxed),
             in_flight: self.most_in_flight - self.in_flight.available_permits(),
             taps: self.taps.count(),
-            listeners: listeners.collect(),
+            listeners: listening.iter().map(|socket| socket.status()).collect(),
             log: self.log.status(),
         }
     }
@@ -141,6 +169,8 @@ impl Gateway {
             window: options.window.max(1),
             in_flight: Arc::new(Semaphore::new(most_in_flight)),
             most_in_flight,
+            uploads: Arc::new(Semaphore::new(most_in_flight)),
+            guard: std::sync::Mutex::new(Arc::new(options.guard.clone())),
             failure: watch::Sender::new(None),
             since: SystemTime::now(),
             listening: std::sync::Mutex::default(),
@@ -170,14 +200,16 @@ impl Gateway {
     ///
     /// Errors: the first thing found, as [`start`](Self::start) would answer it.
     pub async fn check(options: &ServeOptions, registry: &Registry) -> Result<()> {
-        for url in checked(options)? {
-            let endpoint = match url.endpoint.port() {
-                Some(_) => url.endpoint.with_port(0)?,
+        for mut url in checked(options)? {
+            let known = url.is_web() || registry.schemes().listen.contains(&url.endpoint.scheme());
+            match url.endpoint.port() {
+                Some(_) => url.endpoint = url.endpoint.with_port(0)?,
                 // Its place is a path, or the scheme's own port: it is tried when it is served.
-                None if registry.schemes().listen.contains(&url.endpoint.scheme()) => continue,
-                None => url.endpoint.clone(),
-            };
-            registry.listen(endpoint).await.map_err(|why| why.while_doing(format!("check {}", url.given)))?;
+                None if known => continue,
+                None => {}
+            }
+            let opened = Socket::open(&url, registry, Weak::new()).await;
+            opened.map_err(|why| why.while_doing(format!("check {}", url.given)))?;
         }
         for route in &options.routes {
             open(route).await?.close().await?;
@@ -188,13 +220,13 @@ impl Gateway {
     /// Where it listens, with the ports that were given.
     pub fn local_endpoints(&self) -> Vec<haul_core::Endpoint> {
         let listening = self.shared.listening.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        listening.iter().map(|listener| listener.local_endpoint().clone()).collect()
+        listening.iter().map(|socket| socket.local_endpoint().clone()).collect()
     }
 
     /// Where taps connect: the path of the socket. Errors: why there is none.
     pub fn control(&self) -> Result<PathBuf> {
         match &self.control {
-            Ok(accepting) => Ok(PathBuf::from(accepting.listener().local_endpoint().path())),
+            Ok(accepting) => Ok(PathBuf::from(accepting.socket().local_endpoint().path())),
             Err(why) => Err(why.clone()),
         }
     }
@@ -242,6 +274,8 @@ impl Gateway {
         }
         self.change_routes(&mut state, &options, &mut reloaded).await?;
         self.change_listeners(&mut state, urls, &mut reloaded).await?;
+        *self.shared.guard.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
+            Arc::new(options.guard.clone());
         let (log, window, in_flight) =
             (state.options.log.clone(), state.options.window, state.options.in_flight);
         state.options = ServeOptions { log, window, in_flight, ..options };
@@ -369,12 +403,20 @@ fn checked(options: &ServeOptions) -> Result<Vec<ListenUrl>> {
     if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
         return wrong(format!("there are two routes named {}", twice[0]));
     }
+    options.guard.checked()?;
     let mut urls: Vec<ListenUrl> = Vec::new();
     for url in &options.listen {
         if urls.iter().any(|known| known.given == *url) {
             return wrong(format!("{url} is listened on twice"));
         }
-        urls.push(ListenUrl::parse(url, &options.listener_defaults())?);
+        let url = ListenUrl::parse(url, &options.listener_defaults())?;
+        if !(options.guard.tokens.is_empty() || url.is_web() || url.open) {
+            return wrong(format!(
+                "listen on {}: nobody can show a token there; listen on http://, or add tokens=none to let everybody in",
+                url.endpoint
+            ));
+        }
+        urls.push(url);
     }
     Ok(urls)
 }

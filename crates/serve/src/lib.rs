@@ -4,14 +4,18 @@ mod accept;
 mod connection;
 mod control;
 mod gateway;
+mod guard;
 mod listen;
 mod options;
 mod receipt;
+mod socket;
 mod status;
 mod tap;
+mod web;
 
 pub use control::tap_endpoint;
 pub use gateway::{Ended, Gateway, Reloaded};
+pub use guard::Guard;
 pub use options::{Route, ServeOptions};
 pub use receipt::rfc3339;
 pub use status::{GatewayStatus, ListenerStatus};

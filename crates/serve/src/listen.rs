@@ -1,10 +1,13 @@
 //! What stands in a listen URL: the listener's options, and the gateway's own.
 
-use haul_core::{Endpoint, Error, ErrorKind, Info, Result};
+use haul_core::{Endpoint, Error, ErrorKind, Info, Limits, Place, Result};
 use percent_encoding::percent_decode_str;
 
 /// The options of a listen URL that the gateway reads itself.
 const OWN: [&str; 2] = ["receipts", "session"];
+
+/// Its option that lets everybody in who reaches it, where the gateway has tokens.
+const TOKENS: &str = "tokens";
 
 /// A URL to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +16,10 @@ pub(crate) struct ListenUrl {
     pub(crate) given: String,
     /// Without the gateway's own options.
     pub(crate) endpoint: Endpoint,
+    /// The bounds of connections that the gateway makes itself: those over HTTP.
+    pub(crate) limits: Limits,
+    /// No token is asked for here.
+    pub(crate) open: bool,
     terms: Terms,
 }
 
@@ -32,15 +39,27 @@ impl ListenUrl {
         let (base, fragment) = url.split_once('#').map_or((url, None), |(base, part)| (base, Some(part)));
         let (base, query) = base.split_once('?').map_or((base, None), |(base, part)| (base, Some(part)));
         let mut terms = Terms::default();
+        let mut open = false;
         let mut text = base.to_owned();
         let mut set = Vec::new();
+        let web = is_web(base);
+        let mut bounds = Vec::new();
         for (mark, part) in [('?', query), ('#', fragment)] {
             let mut mark = Some(mark);
             for pair in part.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
                 let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
                 if OWN.contains(&name) {
                     terms.set(name, &decode(value)).map_err(failed)?;
+                } else if name == TOKENS {
+                    open = no_tokens(&decode(value)).map_err(failed)?;
+                } else if web && Limits::OPTIONS.contains(&name) && name != "idle" {
+                    set.push(name);
+                    bounds.push((name, decode(value)));
                 } else {
+                    if web && name == "idle" {
+                        // It bounds requests and WebSockets alike.
+                        bounds.push((name, decode(value)));
+                    }
                     set.push(name);
                     text.push(mark.take().unwrap_or('&'));
                     text.push_str(pair);
@@ -48,12 +67,22 @@ impl ListenUrl {
             }
         }
         let mut endpoint = Endpoint::parse(&text)?;
-        for (name, value) in defaults {
-            if !set.contains(name) {
-                endpoint = endpoint.with_option(name, value);
+        for (name, value) in defaults.iter().filter(|(name, _)| !set.contains(name)) {
+            match web && Limits::OPTIONS.contains(name) {
+                true => bounds.push((name, value.clone())),
+                false => endpoint = endpoint.with_option(name, value),
             }
         }
-        Ok(Self { given: url.to_owned(), endpoint, terms })
+        let limits = limits(bounds).map_err(failed)?;
+        if web && !set.contains(&"max_body") {
+            endpoint = endpoint.with_option("max_body", limits.max_packet.max(Limits::default().max_packet));
+        }
+        Ok(Self { given: url.to_owned(), endpoint, limits, open, terms })
+    }
+
+    /// Whether the gateway's own HTTP is spoken here.
+    pub(crate) fn is_web(&self) -> bool {
+        is_web(self.endpoint.as_str())
     }
 
     /// How the connection with this `info` is served: as the URL says, over which the query of the path it asked for
@@ -70,6 +99,24 @@ impl ListenUrl {
         }
         Ok(terms)
     }
+}
+
+fn no_tokens(value: &str) -> Result<bool> {
+    let why = || Error::new(ErrorKind::Config, format!("{TOKENS}={value}: it can be none"));
+    (value == "none").then_some(true).ok_or_else(why)
+}
+
+fn is_web(url: &str) -> bool {
+    let scheme = url.split(':').next().unwrap_or_default();
+    scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")
+}
+
+fn limits(options: Vec<(&str, String)>) -> Result<Limits> {
+    let mut endpoint = Endpoint::parse("ws:")?;
+    for (name, value) in options {
+        endpoint = endpoint.with_option(name, value);
+    }
+    Limits::from_options(&endpoint.options(Place::Query, Limits::OPTIONS)?)
 }
 
 impl Terms {

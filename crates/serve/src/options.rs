@@ -7,6 +7,8 @@ use std::sync::Arc;
 use haul_core::{AnySink, BoxFuture, Endpoint, Registry, Result};
 use haul_event_log::{Options, SinkOptions};
 
+use crate::guard::Guard;
+
 /// What a gateway is to do.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -30,6 +32,8 @@ pub struct ServeOptions {
     pub window: usize,
     /// Bytes of all connections that may wait for the disk; then reading waits. Default 64 MiB.
     pub in_flight: usize,
+    /// Who may come in over HTTP. Default: whoever has no page of a foreign origin.
+    pub guard: Guard,
 }
 
 impl ServeOptions {
@@ -44,6 +48,7 @@ impl ServeOptions {
             max_packet: None,
             window: 1024,
             in_flight: 64 << 20,
+            guard: Guard::default(),
         }
     }
 

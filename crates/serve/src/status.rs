@@ -1,6 +1,6 @@
 //! What a gateway is doing, as `haul tap --status` shows it.
 
-use haul_core::ListenerStats;
+use haul_core::{Endpoint, ListenerStats};
 use serde::Serialize;
 
 /// A gateway at one moment.
@@ -13,6 +13,8 @@ pub struct GatewayStatus {
     pub since: String,
     /// Packets received.
     pub received: u64,
+    /// Bytes of their payloads.
+    pub received_bytes: u64,
     /// Packets stored.
     pub stored: u64,
     /// Packets refused.
@@ -41,18 +43,22 @@ pub struct ListenerStatus {
     pub failed: u64,
     /// Connections open now.
     pub open: usize,
+    /// WebSockets among them, where the listener is of HTTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub websockets: Option<usize>,
     /// The last failure.
     pub last_failure: Option<String>,
 }
 
 impl ListenerStatus {
-    pub(crate) fn new(url: String, stats: ListenerStats) -> Self {
+    pub(crate) fn new(at: &Endpoint, stats: ListenerStats, websockets: Option<usize>) -> Self {
         Self {
-            url,
+            url: at.to_string(),
             accepted: stats.accepted,
             refused: stats.refused,
             failed: stats.failed,
             open: stats.open,
+            websockets,
             last_failure: stats.last_failure.map(|why| why.to_string()),
         }
     }

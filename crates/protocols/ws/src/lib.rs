@@ -8,9 +8,11 @@ mod listener;
 mod options;
 mod proxy;
 mod tls;
+mod upgrade;
 
 pub use dialer::Dialer;
 pub use listener::listen;
+pub use upgrade::{Accepted, Upgrader};
 
 use haul_core::{Registry, Task};
 

@@ -6,3 +6,4 @@ mod answers;
 mod changes;
 mod support;
 mod taps;
+mod web;

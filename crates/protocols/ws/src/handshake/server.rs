@@ -24,10 +24,12 @@ impl Default for Terms {
     }
 }
 
-struct Refusal {
-    status: &'static str,
-    extra: &'static str,
-    why: String,
+/// Why a request becomes no WebSocket.
+pub(crate) struct Refusal {
+    pub(crate) status: &'static str,
+    /// Header lines that belong to the status.
+    pub(crate) extra: &'static str,
+    pub(crate) why: String,
 }
 
 /// Answers a client that asks for a WebSocket on `stream`. The caller sets the deadline.
@@ -68,22 +70,30 @@ pub(crate) async fn shake(
     let answer = format!(
         "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Accept: {}\r\n{chosen}\r\n",
-        derive_accept_key(key.as_bytes())
+        accept(&key)
     );
     stream.write_all(answer.as_bytes()).await?;
     stream.flush().await?;
-    let header = |name| head::text(request.headers, name).map(str::to_owned);
-    let facts = [("origin", header("origin")), ("user_agent", header("user-agent"))];
-    Ok(Agreed {
-        subprotocol,
-        early,
-        target: request.path.unwrap_or("/").to_owned(),
-        facts: facts.into_iter().filter_map(|(name, value)| Some((name, value?))).collect(),
-    })
+    Ok(Agreed { subprotocol, early, target: request.path.unwrap_or("/").to_owned(), facts: facts(&request) })
+}
+
+/// The value of `Sec-WebSocket-Accept` for a client's key.
+pub(crate) fn accept(key: &str) -> String {
+    derive_accept_key(key.as_bytes())
+}
+
+/// What the application may want to know of a request.
+pub(crate) fn facts(request: &httparse::Request<'_, '_>) -> Vec<(&'static str, String)> {
+    let names = [("origin", "origin"), ("user_agent", "user-agent")];
+    let found = names.into_iter().filter_map(|(fact, name)| Some((fact, head::text(request.headers, name)?)));
+    found.map(|(fact, text)| (fact, text.to_owned())).collect()
 }
 
 /// Answers the client's key and the subprotocol that was chosen.
-fn check(request: &httparse::Request<'_, '_>, terms: &Terms) -> Result<(String, Option<String>), Refusal> {
+pub(crate) fn check(
+    request: &httparse::Request<'_, '_>,
+    terms: &Terms,
+) -> Result<(String, Option<String>), Refusal> {
     let headers = &*request.headers;
     if !head::has_token(headers, "upgrade", "websocket") {
         let why = "this port speaks WebSocket: ask with Upgrade: websocket".to_owned();
