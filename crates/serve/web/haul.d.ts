@@ -94,6 +94,9 @@ export interface SessionOptions {
 export interface Options {
     /** `true` for a session with its defaults. Default none: a cut ends the connection. */
     session?: boolean | SessionOptions;
+    /** SHA-256 of certificates to trust with `wt://`, in hexadecimal digits: ECDSA, valid for at most 14 days. Default those
+     * that the browser trusts. */
+    certificateHashes?: string[];
     /** Of one dial, the greeting of a session included. Default 10,000. */
     timeout?: number;
     /** The largest payload sent or received. Default 16 MiB. */
@@ -151,7 +154,7 @@ export interface Connection extends AsyncIterable<Packet> {
     abort(code?: number, reason?: string): void;
 }
 
-/** Connects to `ws://` or `wss://`. Rejects with `connect`, `timeout`, `unsupported`, `config`, or a session's refusal. */
+/** Connects to `ws://` or `wss://` by WebSocket, and to `wt://` by WebTransport. Rejects with `connect`, `timeout`, `unsupported`, `config`, or a session's refusal. */
 export function connect(url: string | URL, options?: Options): Promise<Connection>;
 
 /** A frame of docs/wire/frame.md. */

@@ -353,6 +353,22 @@ class Link {
     mute() {
         this.onframe = this.onlost = this.onroom = () => {};
     }
+
+    /** Hears the frame that `read` answers; where there is none, the link is closed for what `read` threw. */
+    hear(read, maxPacket) {
+        let frame;
+        try {
+            frame = read();
+            const size = frame.packet?.payload.length ?? 0;
+            if (size > maxPacket) throw new HaulError("too_large", `a packet of ${size} bytes; at most ${maxPacket}`);
+        } catch (error) {
+            const { onlost } = this;
+            this.close(error.kind === "too_large" ? 4009 : error.kind === "codec" ? 4007 : 4002, error.message);
+            this.mute();
+            return onlost(error.with({ status: "permanent" }));
+        }
+        this.onframe(frame);
+    }
 }
 
 /** Bytes that a socket may hold before nothing more is given to it. */
@@ -363,7 +379,6 @@ const ASK_AGAIN = 5;
 class WebSocketLink extends Link {
     #socket;
     #asking = false;
-    #maxPacket;
 
     /** Begins to open: `opened` is the link to come, `abort` gives it up. */
     static open(url, { maxPacket }) {
@@ -394,30 +409,19 @@ class WebSocketLink extends Link {
     constructor(socket, maxPacket) {
         super();
         this.#socket = socket;
-        this.#maxPacket = maxPacket;
-        socket.onmessage = ({ data }) => this.#hear(data);
+        socket.onmessage = ({ data }) => this.hear(() => WebSocketLink.#read(data), maxPacket);
         socket.onclose = ({ code, reason, wasClean }) => {
             if (wasClean) return this.onframe({ type: "close", code, reason });
             this.onlost(new HaulError("closed", "the WebSocket was cut", { code, unsentBytes: socket.bufferedAmount }));
         };
     }
 
-    #hear(data) {
-        let frame;
-        try {
-            if (typeof data === "string") throw malformed("a text message where haul.v1 has binary ones");
-            frame = decode(new Uint8Array(data));
-            if (frame.type === "close") throw malformed("a close in a binary message");
-            if (frame.type === "packet" && frame.packet.payload.length > this.#maxPacket) {
-                throw new HaulError("too_large", `a packet of ${frame.packet.payload.length} bytes; at most ${this.#maxPacket}`);
-            }
-        } catch (error) {
-            const { onlost } = this;
-            this.close(error.kind === "too_large" ? 4009 : error.kind === "codec" ? 4007 : 4002, error.message);
-            this.mute();
-            return onlost(error.with({ status: "permanent" }));
-        }
-        this.onframe(frame);
+    static #read(data) {
+        if (typeof data === "string") throw malformed("a text message where haul.v1 has binary ones");
+        const frame = decode(new Uint8Array(data));
+        // A WebSocket says its close in a frame of its own.
+        if (frame.type === "close") throw malformed("a close in a binary message");
+        return frame;
     }
 
     room() {
@@ -443,6 +447,165 @@ class WebSocketLink extends Link {
     }
 }
 
+const PREFACE = encoder.encode("haul.v1\n");
+/** How long a peer may take to end a WebTransport session that this end has closed, in milliseconds. */
+const FAREWELL = 10_000;
+
+class WebTransportLink extends Link {
+    #transport;
+    #writer;
+    #writing = 0;
+    #closed = false;
+    /** What was read and is no whole frame yet. */
+    #chunks = [];
+    #size = 0;
+    #begun = false;
+
+    /** Begins to open: `opened` is the link to come, `abort` gives it up. */
+    static open(url, { maxPacket, certificateHashes }) {
+        if (!globalThis.WebTransport) {
+            throw new HaulError("unsupported", `dial ${shown(url)}: this browser has no WebTransport, or the page is not secure`);
+        }
+        let transport;
+        try {
+            const hashes = certificateHashes.map((hash) => ({ algorithm: "sha-256", value: hashBytes(hash) }));
+            transport = new WebTransport(String(url).replace(/^wt:/, "https:"), {
+                protocols: [PROTOCOL], ...(hashes.length > 0 && { serverCertificateHashes: hashes }),
+            });
+        } catch (cause) {
+            throw new HaulError("config", `dial ${shown(url)}: ${cause.message}`, { cause });
+        }
+        // What ends it is heard by the link, or by `ready`.
+        transport.closed.catch(() => {});
+        const begin = async () => {
+            try {
+                await transport.ready;
+                return new WebTransportLink(transport, await transport.createBidirectionalStream(), maxPacket);
+            } catch (cause) {
+                throw new HaulError("connect", `dial ${shown(url)}: ${cause.message}`, { cause });
+            }
+        };
+        return { opened: begin(), abort: () => transport.close() };
+    }
+
+    constructor(transport, { readable, writable }, maxPacket) {
+        super();
+        this.#transport = transport;
+        this.#writer = writable.getWriter();
+        this.#write(PREFACE);
+        this.#run(readable.getReader(), maxPacket);
+    }
+
+    async #run(reader, maxPacket) {
+        let why = new HaulError("closed", "the stream ended without a close");
+        try {
+            for (;;) {
+                const { value, done } = await reader.read();
+                if (done) break;
+                this.#chunks.push(value);
+                this.#size += value.length;
+                while (this.#next(maxPacket));
+            }
+        } catch (cause) {
+            why = new HaulError("closed", `the WebTransport session was cut: ${cause?.message}`, { cause });
+        }
+        this.onlost(why);
+        this.#transport.close();
+    }
+
+    /** Hears one frame of what was read, if there is a whole one. */
+    #next(maxPacket) {
+        if (!this.#begun) {
+            if (this.#size < PREFACE.length) return false;
+            this.#begun = true;
+            if (this.#take(PREFACE.length).some((byte, at) => byte !== PREFACE[at])) {
+                this.hear(() => { throw malformed("the peer began a stream without its preface"); }, maxPacket);
+                return false;
+            }
+        }
+        if (this.#size < 4) return false;
+        const length = view(this.#peek(4)).getUint32(0);
+        if (length > maxPacket + MAX_HEAD) {
+            this.hear(() => { throw new HaulError("too_large", `a frame of ${length} bytes; at most ${maxPacket}`); }, maxPacket);
+            this.#chunks = [];
+            this.#size = 0;
+            return false;
+        }
+        if (this.#size < 4 + length) return false;
+        const bytes = this.#take(4 + length).subarray(4);
+        this.hear(() => this.#read(bytes), maxPacket);
+        return true;
+    }
+
+    #read(bytes) {
+        const frame = decode(bytes);
+        if (frame.type === "close") this.close(frame.code, frame.reason);
+        return frame;
+    }
+
+    #peek(size) {
+        if (this.#chunks[0].length < size) this.#chunks = [join(this.#chunks)];
+        return this.#chunks[0].subarray(0, size);
+    }
+
+    #take(size) {
+        const taken = this.#peek(size);
+        this.#chunks[0] = this.#chunks[0].subarray(size);
+        if (this.#chunks[0].length === 0) this.#chunks.shift();
+        this.#size -= size;
+        return taken;
+    }
+
+    room() {
+        return !this.#closed && this.#writing < SOCKET_BUFFER;
+    }
+
+    write(frame) {
+        if (frame.type === "close") return this.close(frame.code, frame.reason);
+        this.#writeFrame(frame);
+    }
+
+    #writeFrame(frame) {
+        const bytes = encode(frame), head = new Uint8Array(4);
+        view(head).setUint32(0, bytes.length);
+        this.#write(join([head, bytes]));
+    }
+
+    async #write(bytes) {
+        this.#writing += bytes.length;
+        try {
+            await this.#writer.write(bytes);
+        } catch {
+            // The reader hears why.
+            return;
+        }
+        const full = this.#writing >= SOCKET_BUFFER;
+        this.#writing -= bytes.length;
+        if (full && this.room()) this.onroom();
+    }
+
+    /** Says its close once, after what was written; the peer ends the session when it has said its own. */
+    close(code, reason) {
+        if (this.#closed) return;
+        this.#closed = true;
+        this.#writeFrame({ type: "close", code, reason: cut(reason, 123) });
+        this.#writer.close().catch(() => {});
+        setTimeout(() => this.#transport.close(), FAREWELL);
+    }
+}
+
+/** A SHA-256 in hexadecimal digits, with or without colons. Throws `config`. */
+function hashBytes(hash) {
+    const hex = String(hash).replaceAll(":", "");
+    if (!/^[0-9a-fA-F]{64}$/.test(hex)) throw new HaulError("config", `certificate hash ${hash}: a SHA-256 has 64 hexadecimal digits`);
+    return Uint8Array.from({ length: 32 }, (_, at) => parseInt(hex.slice(2 * at, 2 * at + 2), 16));
+}
+
+/** Begins to open a link by what the URL says. */
+function open(url, options) {
+    return (/^wt:/.test(url) ? WebTransportLink : WebSocketLink).open(url, options);
+}
+
 /** A URL without what may be secret. */
 function shown(url) {
     return String(url).replace(/[?#].*$/, "").replace(/\/\/[^/@]*@/, "//");
@@ -450,7 +613,7 @@ function shown(url) {
 
 /** Opens a link within `timeout` milliseconds, `greet` included. */
 async function dial(url, options, greet = (link) => link) {
-    const { opened, abort } = WebSocketLink.open(url, options);
+    const { opened, abort } = open(url, options);
     let timer;
     const late = new Promise((_, reject) => {
         const message = `dial ${shown(url)}: nothing stands after ${options.timeout} ms`;
@@ -855,21 +1018,23 @@ function pause(wait) {
 
 /** What a connection begins with: see `Options` in haul.d.ts. */
 const OPTIONS = {
-    session: false, timeout: 10_000, maxPacket: 16 << 20, sendBuffer: 128 << 10, sendPackets: 4096, receiveBuffer: 32 << 20,
+    session: false, certificateHashes: [], timeout: 10_000, maxPacket: 16 << 20, sendBuffer: 128 << 10, sendPackets: 4096, receiveBuffer: 32 << 20,
     closeDeadline: 5000, maxWaiting: 4096, maxUnanswered: 65_536,
 };
 
 function checked(given, defaults, what) {
     for (const [name, value] of Object.entries(given)) {
         if (!Object.hasOwn(defaults, name)) throw new HaulError("config", `${what}: no option ${name}; there are ${Object.keys(defaults).join(", ")}`);
-        if (name !== "session" && !(typeof value === "number" && value > 0)) {
+        if (name === "certificateHashes") {
+            if (!Array.isArray(value)) throw new HaulError("config", `${what}: certificateHashes is no array`);
+        } else if (name !== "session" && !(typeof value === "number" && value > 0)) {
             throw new HaulError("config", `${what}: ${name} is ${value}, not a positive number`);
         }
     }
     return { ...defaults, ...given };
 }
 
-/** Connects to `ws://` or `wss://`. Rejects with `connect`, `timeout`, `unsupported`, `config`, and a session's refusal. */
+/** Connects to `ws://`, `wss://` or `wt://`. Rejects with `connect`, `timeout`, `unsupported`, `config`, and a session's refusal. */
 export async function connect(url, given = {}) {
     const options = checked(given, OPTIONS, "connect");
     if (!options.session) return new Connection(new Plain(await dial(url, options)), options);

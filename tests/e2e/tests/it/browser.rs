@@ -319,6 +319,78 @@ async fn a_session_of_a_page_that_is_cut_every_few_kilobytes_loses_and_repeats_n
     assert_eq!(seen, wanted);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_is_told_what_may_be_lost_when_its_session_is_no_more_and_goes_on() {
+    let (listener, _) = listen("ws://127.0.0.1:0").await;
+    let (control, told) = listen("ws://127.0.0.1:0").await;
+    let port = listener.local_endpoint().port().unwrap();
+    let options = AcceptorOptions { retention: Duration::ZERO, ..AcceptorOptions::default() };
+    let listener = Acceptor::new(options).unwrap().listen(vec![listener]).unwrap();
+    let cutter = Cutter::new(port, 7, None).await;
+    let script = format!(
+        r#"
+        const control = await haul.connect("{told}");
+        const connection = await haul.connect("ws://127.0.0.1:{}/", {{ session: true }});
+        const receipt = connection.deliver("kept");
+        await connection.send("lost");
+        await control.send("cut");
+        const {{ kind, from, to, oursMaybeLost, received }} = await connection.recv().catch((gap) => gap);
+        await receipt;
+        await connection.send("after");
+        await connection.close();
+        return {{ kind, from, to, oursMaybeLost, received }};
+        "#,
+        cutter.port
+    );
+    let serving = async {
+        let mut told = accept(&control).await;
+        let _first = accept(&listener).await;
+        assert_eq!(told.recv().await.unwrap().unwrap().as_text(), Some("cut"));
+        cutter.cut_all();
+        let mut second = accept(&listener).await;
+        let gap = second.recv().await.unwrap_err();
+        assert_eq!(gap.kind(), ErrorKind::Gap);
+        let kept = second.recv().await.unwrap().unwrap();
+        let after = second.recv().await.unwrap().unwrap();
+        assert!(second.recv().await.unwrap().is_none());
+        [kept, after].map(|packet| packet.as_text().unwrap().to_owned())
+    };
+    let Some((seen, packets)) = in_a_page(&script, serving).await else { return };
+    assert_eq!(packets, ["kept", "after"]);
+    assert_eq!(seen, json!({ "kind": "gap", "from": 1, "to": 2, "oursMaybeLost": 1, "received": 0 }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_speaks_webtransport_to_a_certificate_that_it_pins() {
+    let listener = haul_wt::listen("wt://127.0.0.1:0/live".parse().unwrap()).await.unwrap();
+    let local = listener.local_endpoint();
+    let (port, pin) = (local.port().unwrap(), local.as_str().split("pin=").nth(1).unwrap());
+    let script = format!(
+        r#"
+        const url = "wt://127.0.0.1:{port}/live";
+        const untrusted = await haul.connect(url).catch((error) => error.kind);
+        const connection = await haul.connect(url, {{ certificateHashes: ["{pin}"] }});
+        const level = (await connection.deliver({{ a: 1 }}, {{ metadata: {{ session_id: "7" }} }})).level;
+        await connection.send(new Uint8Array(3_000_000).fill(9));
+        const first = await connection.recv(), second = await connection.recv();
+        const same = second.payload.length === 3_000_000 && second.payload.every((byte) => byte === 9);
+        return {{ untrusted, level, first: first.json(), metadata: first.metadata, same, closed: await connection.close() }};
+        "#
+    );
+    let serving = async {
+        let mut end = accept(&listener).await;
+        while let Some(packet) = end.recv().await.unwrap() {
+            end.send(packet).await.unwrap();
+        }
+    };
+    let Some((seen, ())) = in_a_page(&script, serving).await else { return };
+    let wanted = json!({
+        "untrusted": "connect", "level": "acknowledged", "first": { "a": 1 }, "metadata": { "session_id": "7" },
+        "same": true, "closed": { "code": 1000, "reason": "", "unsettled": 0 },
+    });
+    assert_eq!(seen, wanted);
+}
+
 fn numbered(number: u32) -> Packet {
     let mut text = number.to_string();
     while text.len() < 4 + (number as usize * 37) % 300 {
