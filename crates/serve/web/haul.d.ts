@@ -90,10 +90,27 @@ export interface SessionOptions {
     stableAfter?: number;
 }
 
+/** Of several URLs, the next one starts `headStart` after the last one did, or at once when one fails; the first to open wins.
+ * Times are milliseconds. The page remembers, for as long as it lives. */
+export interface AdaptiveOptions {
+    /** Between 10 and 2000. Default 250. */
+    headStart?: number;
+    /** How long after its last win a URL starts first. Default 600,000. */
+    remember?: number;
+    /** How often those that are preferred to the winner get their head start again. Default 300,000. */
+    probe?: number;
+    /** A link that ends within this time before anything came has stalled. Default 30,000. */
+    stallWithin?: number;
+    /** How long a URL that stalled starts last; each time in a row twice as long, up to 16 times. Default 60,000. */
+    demote?: number;
+}
+
 /** Unknown options are `config` errors. Sizes are bytes, times milliseconds. */
 export interface Options {
     /** `true` for a session with its defaults. Default none: a cut ends the connection. */
     session?: boolean | SessionOptions;
+    /** How several URLs race. */
+    adaptive?: AdaptiveOptions;
     /** SHA-256 of certificates to trust with `wt://`, in hexadecimal digits: ECDSA, valid for at most 14 days. Default those
      * that the browser trusts. */
     certificateHashes?: string[];
@@ -132,6 +149,8 @@ export interface Closed {
 
 export interface Connection extends AsyncIterable<Packet> {
     readonly state: State;
+    /** Where the link leads that stands, or stood last. */
+    readonly url: string;
     /** Resolves after a close; rejects with why the connection failed. */
     readonly closed: Promise<Closed>;
     onstate: ((state: State) => void) | null;
@@ -154,8 +173,9 @@ export interface Connection extends AsyncIterable<Packet> {
     abort(code?: number, reason?: string): void;
 }
 
-/** Connects to `ws://` or `wss://` by WebSocket, and to `wt://` by WebTransport. Rejects with `connect`, `timeout`, `unsupported`, `config`, or a session's refusal. */
-export function connect(url: string | URL, options?: Options): Promise<Connection>;
+/** Connects to `ws://` or `wss://` by WebSocket, to `wt://` by WebTransport; to the first that opens of several, the preferred
+ * one first. A session of several dials each time anew, and so moves from one to another. Rejects with `connect`, `timeout`, `unsupported`, `config`, or a session's refusal. */
+export function connect(url: string | URL | (string | URL)[], options?: Options): Promise<Connection>;
 
 /** A frame of docs/wire/frame.md. */
 export type Frame =

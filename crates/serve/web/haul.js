@@ -348,6 +348,14 @@ class Link {
     onframe = () => {};
     onlost = () => {};
     onroom = () => {};
+    /** Hears once whether anything came before the link ended; nothing where this end closed it. */
+    onjudged = undefined;
+
+    judge(verdict) {
+        const judged = this.onjudged;
+        this.onjudged = undefined;
+        judged?.(verdict);
+    }
 
     /** Nothing is heard any more. */
     mute() {
@@ -367,6 +375,7 @@ class Link {
             this.mute();
             return onlost(error.with({ status: "permanent" }));
         }
+        this.judge(frame.type === "close" ? "ended" : "heard");
         this.onframe(frame);
     }
 }
@@ -411,6 +420,7 @@ class WebSocketLink extends Link {
         this.#socket = socket;
         socket.onmessage = ({ data }) => this.hear(() => WebSocketLink.#read(data), maxPacket);
         socket.onclose = ({ code, reason, wasClean }) => {
+            this.judge("ended");
             if (wasClean) return this.onframe({ type: "close", code, reason });
             this.onlost(new HaulError("closed", "the WebSocket was cut", { code, unsentBytes: socket.bufferedAmount }));
         };
@@ -443,6 +453,7 @@ class WebSocketLink extends Link {
     }
 
     close(code, reason) {
+        this.onjudged = undefined;
         this.#socket.close(code, cut(reason, 123));
     }
 }
@@ -509,6 +520,7 @@ class WebTransportLink extends Link {
         } catch (cause) {
             why = new HaulError("closed", `the WebTransport session was cut: ${cause?.message}`, { cause });
         }
+        this.judge("ended");
         this.onlost(why);
         this.#transport.close();
     }
@@ -587,6 +599,7 @@ class WebTransportLink extends Link {
     /** Says its close once, after what was written; the peer ends the session when it has said its own. */
     close(code, reason) {
         if (this.#closed) return;
+        this.onjudged = undefined;
         this.#closed = true;
         this.#writeFrame({ type: "close", code, reason: cut(reason, 123) });
         this.#writer.close().catch(() => {});
@@ -611,16 +624,116 @@ function shown(url) {
     return String(url).replace(/[?#].*$/, "").replace(/\/\/[^/@]*@/, "//");
 }
 
-/** Opens a link within `timeout` milliseconds, `greet` included. */
-async function dial(url, options, greet = (link) => link) {
-    const { opened, abort } = open(url, options);
-    let timer;
+// ---- the race: as crates/layers/adaptive has it ----
+
+/** When the next URL starts, and what is remembered: see `AdaptiveOptions` in haul.d.ts. */
+const ADAPTIVE = { headStart: 250, remember: 600_000, probe: 300_000, stallWithin: 30_000, demote: 60_000 };
+/** A demotion lasts at most so many times `demote`. */
+const LONGEST = 16;
+/** Lists of URLs that are remembered. */
+const MAX_REMEMBERED = 256;
+const remembered = new Map();
+
+/** What is known of these URLs: who won when, when to look again, and who stalled. */
+function memory(urls) {
+    const key = urls.map(shown).join(" ");
+    const known = remembered.get(key) ?? { winner: undefined, stalls: urls.map(() => ({ inARow: 0, until: 0 })) };
+    remembered.delete(key);
+    remembered.set(key, known);
+    if (remembered.size > MAX_REMEMBERED) remembered.delete(remembered.keys().next().value);
+    return known;
+}
+
+/** In which order to start: the winner, unless it is time to look again; then as preferred; those that stalled last. */
+function plan(known, { remember, probe }) {
+    const now = Date.now(), demoted = (at) => known.stalls[at].until > now;
+    const order = known.stalls.map((_, at) => at);
+    const { winner } = known;
+    if (winner && now - winner.time < remember) {
+        const better = order.some((at) => at < winner.at && !demoted(at));
+        if (better && now >= winner.probeAt) winner.probeAt = now + probe;
+        else order.unshift(...order.splice(winner.at, 1));
+    }
+    return [...order.filter((at) => !demoted(at)), ...order.filter(demoted)];
+}
+
+function won(known, at, link, { probe, stallWithin, demote }) {
+    const time = Date.now();
+    known.winner = { at, time, probeAt: known.winner?.at === at ? known.winner.probeAt : time + probe };
+    link.onjudged = (verdict) => {
+        const stalls = known.stalls[at];
+        if (verdict === "heard") {
+            known.stalls[at] = { inARow: 0, until: 0 };
+        } else if (verdict === "silent" || Date.now() - time <= stallWithin) {
+            stalls.until = Date.now() + demote * Math.min(2 ** stalls.inARow, LONGEST);
+            stalls.inARow += 1;
+            if (known.winner?.at === at) known.winner = undefined;
+        }
+    };
+}
+
+function begin(url, options) {
+    try {
+        return open(url, options);
+    } catch (error) {
+        return { opened: Promise.reject(error), abort: () => {} };
+    }
+}
+
+/** Begins to open one of `urls`: the next one starts `headStart` after the last one did, or at once when one fails. */
+function race(urls, options) {
+    const known = memory(urls), order = plan(known, options.adaptive), running = new Map(), failed = [];
+    let timer, over = false;
+    const stop = (except) => {
+        over = true;
+        clearTimeout(timer);
+        for (const [at, abort] of running) if (at !== except) abort();
+    };
+    const opened = new Promise((resolve, reject) => {
+        const next = () => {
+            clearTimeout(timer);
+            const at = order.shift(), attempt = begin(urls[at], options);
+            running.set(at, attempt.abort);
+            if (order.length > 0) timer = setTimeout(next, options.adaptive.headStart);
+            attempt.opened.then((link) => {
+                // Another one won in the same moment, and this one was told to go.
+                if (over) return;
+                stop(at);
+                link.url = urls[at];
+                won(known, at, link, options.adaptive);
+                resolve(link);
+            }, (error) => {
+                running.delete(at);
+                failed.push(error);
+                if (over) return;
+                if (order.length > 0) next();
+                else if (running.size === 0) reject(noneOpened(failed));
+            });
+        };
+        next();
+    });
+    return { opened, abort: () => stop() };
+}
+
+/** The one error for all that failed: transient if any is. */
+function noneOpened(failed) {
+    if (failed.length === 1) return failed[0];
+    const { kind, status } = failed.find((error) => error.status === "transient") ?? failed[0];
+    return new HaulError(kind, failed.map((error) => error.message).join("; "), { status });
+}
+
+/** Opens a link to one of `urls` within `timeout` milliseconds, `greet` included. */
+async function dial(urls, options, greet = (link) => link) {
+    const { opened, abort } = race(urls, options);
+    let timer, link;
     const late = new Promise((_, reject) => {
-        const message = `dial ${shown(url)}: nothing stands after ${options.timeout} ms`;
-        timer = setTimeout(() => reject(new HaulError("timeout", message)), options.timeout);
+        timer = setTimeout(() => {
+            link?.judge("silent");
+            reject(new HaulError("timeout", `dial ${urls.map(shown).join(", ")}: nothing stands after ${options.timeout} ms`));
+        }, options.timeout);
     });
     try {
-        return await Promise.race([opened.then(greet), late]);
+        return await Promise.race([opened.then((first) => greet(link = first)), late]);
     } catch (error) {
         abort();
         throw error;
@@ -660,6 +773,10 @@ class Plain {
         this.#link.close(code, reason);
     }
 
+    get url() {
+        return this.#link.url;
+    }
+
     /** Packets that may be lost although they were written: only a session knows. */
     get unsettled() {
         return 0;
@@ -690,7 +807,7 @@ class Session {
     onroom = () => {};
     onend = () => {};
     onstate = () => {};
-    #url;
+    #urls;
     #options;
     #link;
     #key;
@@ -714,14 +831,17 @@ class Session {
     #toldBytes = 0;
     #telling;
 
-    constructor(url, options) {
-        this.#url = url;
+    /** Where the last link led. */
+    url;
+
+    constructor(urls, options) {
+        this.#urls = urls;
         this.#options = options;
         this.#window = options.session.replayBytes;
     }
 
     async open() {
-        await dial(this.#url, this.#options, (link) => this.#open(link));
+        await dial(this.#urls, this.#options, (link) => this.#open(link));
         return this;
     }
 
@@ -841,6 +961,7 @@ class Session {
             throw new HaulError("protocol", message);
         }
         this.#link = link;
+        this.url = link.url;
         this.#since = Date.now();
         link.onframe = (frame) => this.#hear(frame);
         link.onlost = (error) => this.#lost(error);
@@ -877,7 +998,7 @@ class Session {
             await pause(wait);
             if (this.#over) return;
             try {
-                return await dial(this.#url, this.#options, (link) => this.#resume(link));
+                return await dial(this.#urls, this.#options, (link) => this.#resume(link));
             } catch (error) {
                 if (this.#over) return;
                 if (error.status === "permanent") return this.#end(error);
@@ -1018,7 +1139,7 @@ function pause(wait) {
 
 /** What a connection begins with: see `Options` in haul.d.ts. */
 const OPTIONS = {
-    session: false, certificateHashes: [], timeout: 10_000, maxPacket: 16 << 20, sendBuffer: 128 << 10, sendPackets: 4096, receiveBuffer: 32 << 20,
+    session: false, adaptive: {}, certificateHashes: [], timeout: 10_000, maxPacket: 16 << 20, sendBuffer: 128 << 10, sendPackets: 4096, receiveBuffer: 32 << 20,
     closeDeadline: 5000, maxWaiting: 4096, maxUnanswered: 65_536,
 };
 
@@ -1027,19 +1148,25 @@ function checked(given, defaults, what) {
         if (!Object.hasOwn(defaults, name)) throw new HaulError("config", `${what}: no option ${name}; there are ${Object.keys(defaults).join(", ")}`);
         if (name === "certificateHashes") {
             if (!Array.isArray(value)) throw new HaulError("config", `${what}: certificateHashes is no array`);
-        } else if (name !== "session" && !(typeof value === "number" && value > 0)) {
+        } else if (!["session", "adaptive"].includes(name) && !(typeof value === "number" && value > 0)) {
             throw new HaulError("config", `${what}: ${name} is ${value}, not a positive number`);
         }
     }
     return { ...defaults, ...given };
 }
 
-/** Connects to `ws://`, `wss://` or `wt://`. Rejects with `connect`, `timeout`, `unsupported`, `config`, and a session's refusal. */
+/** Connects to a `ws://`, `wss://` or `wt://` URL, or to the first of several that opens. Rejects with `connect`, `timeout`,
+ * `unsupported`, `config`, and a session's refusal. */
 export async function connect(url, given = {}) {
     const options = checked(given, OPTIONS, "connect");
-    if (!options.session) return new Connection(new Plain(await dial(url, options)), options);
+    const urls = [url].flat().map(String);
+    if (urls.length === 0) throw new HaulError("config", "connect: no URL");
+    options.adaptive = checked(options.adaptive, ADAPTIVE, "adaptive");
+    const { headStart } = options.adaptive;
+    if (headStart < 10 || headStart > 2000) throw new HaulError("config", `adaptive: headStart is ${headStart}, not 10 to 2000`);
+    if (!options.session) return new Connection(new Plain(await dial(urls, options)), options);
     options.session = checked(options.session === true ? {} : options.session, SESSION, "session");
-    return new Connection(await new Session(url, options).open(), options);
+    return new Connection(await new Session(urls, options).open(), options);
 }
 
 class Connection {
@@ -1082,6 +1209,11 @@ class Connection {
 
     get state() {
         return this.#state;
+    }
+
+    /** Where the link leads that stands, or stood last. */
+    get url() {
+        return this.#channel.url;
     }
 
     /** Resolves with code and reason when both ends have closed; rejects with why the connection failed otherwise. */

@@ -391,6 +391,60 @@ async fn a_page_speaks_webtransport_to_a_certificate_that_it_pins() {
     assert_eq!(seen, wanted);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_takes_the_transport_that_opens_and_begins_with_it_the_next_time() {
+    let (listener, url) = listen("ws://127.0.0.1:0").await;
+    let wt = haul_wt::listen("wt://127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let local = wt.local_endpoint();
+    let (port, pin) = (local.port().unwrap(), local.as_str().split("pin=").nth(1).unwrap());
+    // It takes connections and never says a word.
+    let mute = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent = format!("ws://{}/", mute.local_addr().unwrap());
+    let script = format!(
+        r#"
+        const adaptive = {{ headStart: 2000 }}, certificateHashes = ["{pin}"];
+        const wt = "wt://127.0.0.1:{port}/", refused = "ws://127.0.0.1:1/";
+        const won = async (urls) => {{
+            const connection = await haul.connect(urls, {{ adaptive, certificateHashes }});
+            await connection.deliver("here");
+            return connection.url;
+        }};
+        const none = await haul.connect([refused, "ws://127.0.0.1:2/"], {{ adaptive }}).catch((error) => error);
+        return {{
+            first: await won(["{silent}", "{url}"]), again: await won(["{silent}", "{url}"]),
+            preferred: await won([wt, "{url}"]), fallback: await won([refused, wt]),
+            none: [none.kind, none.status, none.message.split("; ").length],
+        }};
+        "#
+    );
+    let serving = async {
+        let mut held = Vec::new();
+        let mut taken = 0;
+        while taken < 4 {
+            let mut end = tokio::select! {
+                dialed = mute.accept() => {
+                    held.push(dialed.unwrap());
+                    continue;
+                }
+                accepted = listener.accept() => accepted.unwrap().unwrap(),
+                accepted = wt.accept() => accepted.unwrap().unwrap(),
+            };
+            assert_eq!(end.recv().await.unwrap().unwrap().as_text(), Some("here"));
+            end.flush().await.unwrap();
+            tokio::spawn(async move { end.recv().await });
+            taken += 1;
+        }
+        held.len()
+    };
+    let Some((seen, silent_dials)) = in_a_page(&script, serving).await else { return };
+    let wt = format!("wt://127.0.0.1:{port}/");
+    let wanted = json!({
+        "first": url, "again": url, "preferred": wt, "fallback": wt, "none": ["connect", "transient", 2],
+    });
+    assert_eq!(seen, wanted);
+    assert_eq!(silent_dials, 1, "the silent one was dialed again before the winner");
+}
+
 fn numbered(number: u32) -> Packet {
     let mut text = number.to_string();
     while text.len() < 4 + (number as usize * 37) % 300 {
