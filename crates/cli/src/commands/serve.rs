@@ -18,8 +18,8 @@ const AFTER_FAILURE: Duration = Duration::from_secs(2);
 
 /// Run the gateway: take packets in, store each before it is answered, and pass them on
 ///
-/// Without configuration and flags it listens on ws://127.0.0.1:7700 and tcp://127.0.0.1:7701?framing=lines and keeps
-/// its log in ./haul-data. Flags go over the configuration. Ctrl-c or SIGTERM stores and answers what was read, closes
+/// Without configuration and flags it listens on http://127.0.0.1:7700 (WebSocket, POST /events, /metrics, /health) and
+/// tcp://127.0.0.1:7701?framing=lines, and keeps its log in ./haul-data. Flags go over the configuration. Ctrl-c or SIGTERM stores and answers what was read, closes
 /// all and ends; a second one ends at once. SIGHUP reads the configuration again and replaces what changed.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Args {
@@ -64,6 +64,8 @@ impl Args {
         options.max_packet = serve.max_packet;
         options.window = serve.window;
         options.in_flight = serve.in_flight;
+        options.guard.origins = serve.origins;
+        options.guard.tokens = serve.tokens;
         options.listen = match self.listen.is_empty() {
             true => serve.listen,
             false => self.listen.clone(),

@@ -28,7 +28,7 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Serve {
-    /// URLs to listen on. Default `ws://127.0.0.1:7700` and
+    /// URLs to listen on. Default `http://127.0.0.1:7700`, which is for WebSockets too, and
     /// `tcp://127.0.0.1:7701?framing=lines`.
     pub listen: Vec<String>,
     /// Folder of the event log. Default `haul-data`.
@@ -46,6 +46,11 @@ pub struct Serve {
     /// Bytes of all connections that may wait for the disk: `"64MiB"`, which is the default; then reading waits.
     #[serde(deserialize_with = "value::bytes::<_, { u32::MAX as usize }>")]
     pub in_flight: usize,
+    /// Origins of pages that may connect over `http://`, beside those of the gateway's own host: `https://app.example`;
+    /// `*` is all of them. Default none.
+    pub origins: Vec<String>,
+    /// Tokens, one of which clients have to show over `http://`. Default: none is asked for.
+    pub tokens: Vec<String>,
     /// How long a shutdown lets connections and routes finish. Default 10 s.
     #[serde(deserialize_with = "value::duration")]
     pub drain: Duration,
@@ -54,12 +59,14 @@ pub struct Serve {
 impl Default for Serve {
     fn default() -> Self {
         Self {
-            listen: vec!["ws://127.0.0.1:7700".into(), "tcp://127.0.0.1:7701?framing=lines".into()],
+            listen: vec!["http://127.0.0.1:7700".into(), "tcp://127.0.0.1:7701?framing=lines".into()],
             data: "haul-data".into(),
             max_connections: None,
             max_packet: None,
             window: 1024,
             in_flight: 64 << 20,
+            origins: Vec::new(),
+            tokens: Vec::new(),
             drain: Duration::from_secs(10),
         }
     }

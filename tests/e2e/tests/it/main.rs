@@ -16,3 +16,4 @@ mod reconnect;
 mod routes;
 mod session;
 mod settings;
+mod web;
