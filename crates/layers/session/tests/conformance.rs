@@ -72,7 +72,7 @@ async fn listeners_over_tcp() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dialers_over_mem() {
-    dialer::suite("haul-session/mem", over_mem()).await;
+    dialer::suite("haul-session/mem-dials", over_mem()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
