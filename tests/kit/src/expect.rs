@@ -40,6 +40,8 @@ pub(crate) struct Connection {
     #[serde(default)]
     pub(crate) resumes: bool,
     #[serde(default)]
+    pub(crate) keeps_alive: bool,
+    #[serde(default)]
     pub(crate) multiplex: bool,
     pub(crate) max_datagram: Option<usize>,
     #[serde(default = "yes")]

@@ -46,17 +46,16 @@ impl Reader {
         Self { half, writing, monitor, beat: Some(beat), probe, asked, number: first, heard, unwritten }
     }
 
-    /// Whether it answers a ping of ours.
-    fn is_answer(&mut self, pong: &Bytes) -> bool {
+    /// Takes note of an answer to a ping of ours.
+    fn hear_answer(&mut self, pong: &Bytes) {
         let number = pong.strip_prefix(TAG).and_then(|number| number.try_into().ok()).map(u64::from_be_bytes);
-        let Some(at) = self.asked.iter().position(|(asked, _)| Some(*asked) == number) else { return false };
+        let Some(at) = self.asked.iter().position(|(asked, _)| Some(*asked) == number) else { return };
         let took = self.asked[at].1.elapsed();
         self.asked.clear();
         self.monitor.answered(took);
         if let Some(beat) = &mut self.beat {
             beat.answered(took);
         }
-        true
     }
 
     /// Puts a question; `again` if the one before may still be answered.
@@ -126,7 +125,8 @@ impl ReadHalf for Reader {
         while let Poll::Ready(read) = self.half.poll_read(cx) {
             self.heard = true;
             match &read {
-                Ok(Some(Frame::Pong(pong))) if self.is_answer(pong) => continue,
+                // It goes on to whoever is above: they have heard of the peer, too.
+                Ok(Some(Frame::Pong(pong))) => self.hear_answer(pong),
                 Ok(Some(Frame::Finish | Frame::Close(_)) | None) => self.beat = None,
                 Err(why) if why.kind() != ErrorKind::Gap => self.beat = None,
                 _ => {}

@@ -83,6 +83,19 @@ async fn a_peer_that_answers_is_not_cut_and_its_round_trips_are_known() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_idle_deadline_above_does_not_cut_a_peer_that_answers() {
+    let (ours, theirs) = tokio::io::duplex(4096);
+    let limits = Limits { idle_deadline: Some(30 * SECOND), ..Limits::default() };
+    let link = over(ours, Framing::Haul).with_limits(limits);
+    let (link, _) = HeartbeatLayer::new(options()).unwrap().watch(link).unwrap();
+    let ours = Connection::new(link, spawn);
+    let peer = connection(theirs, Framing::Haul);
+    sleep(600 * SECOND).await;
+    assert!(matches!(ours.state(), State::Connected), "{:?}", ours.state());
+    drop(peer);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_peer_that_sends_is_not_asked() {
     let (mut ours, monitor, theirs) = watched(options(), Framing::Haul);
     let peer = connection(theirs, Framing::Haul);

@@ -187,6 +187,9 @@ pub(super) async fn split_halves(cx: Suite) {
 pub(super) async fn idle(cx: Suite) {
     let limits = Limits { idle_deadline: Some(std::time::Duration::from_millis(200)), ..cx.limits() };
     let (mut a, mut b) = cx.pair_with(limits).await;
+    if cx.cx.expect.keeps_alive {
+        return;
+    }
     if cx.cx.expect.resumes {
         // The dialer's end looks for another link; the other waits for it in vain, its listener being gone. It says what
         // it lost the last link by: whichever end cut it first.
