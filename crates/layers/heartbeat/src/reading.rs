@@ -122,7 +122,7 @@ impl Reader {
 
 impl ReadHalf for Reader {
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame>>> {
-        while let Poll::Ready(read) = self.half.poll_read(cx) {
+        if let Poll::Ready(read) = self.half.poll_read(cx) {
             self.heard = true;
             match &read {
                 // It goes on to whoever is above: they have heard of the peer, too.
