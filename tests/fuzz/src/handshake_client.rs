@@ -30,7 +30,9 @@ pub(crate) fn run(data: &[u8]) {
         }
         Err(why) => {
             assert_ne!(why.kind(), ErrorKind::Internal, "{why}");
-            assert!(!why.to_string().contains("secret"), "{why}");
+            // A server may say the word itself.
+            let said = data.windows(6).any(|part| part == b"secret");
+            assert!(said || !why.to_string().contains("secret"), "{why}");
         }
     }
 }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
+use std::time::Duration;
+
 use haul_core::{Endpoint, Limits, Listener, ListenerLimits, Place, Result, Service};
 use haul_kit::{Over, Raw, connection, dialer, listener};
 use haul_session::{Acceptor, AcceptorOptions, SessionLayer, SessionOptions};
@@ -17,7 +19,9 @@ fn split(endpoint: &Endpoint) -> Result<(Acceptor, Endpoint)> {
             beneath = beneath.with_option(name, value);
         }
     }
-    Ok((Acceptor::new(AcceptorOptions { limits, ..AcceptorOptions::default() })?, beneath))
+    // A session whose dial was cancelled is kept for its client for so long.
+    let retention = Duration::from_secs(2);
+    Ok((Acceptor::new(AcceptorOptions { limits, retention, ..AcceptorOptions::default() })?, beneath))
 }
 
 fn layered(dialer: impl Service<Endpoint>) -> impl Service<Endpoint> {
