@@ -1,7 +1,7 @@
 //! The checks that cargo itself makes.
 
 use super::Context;
-use super::policy::FUZZ_SECONDS;
+use super::policy::{FUZZ_SECONDS, FUZZ_SEED};
 use crate::fuzz::Fuzzer;
 use crate::process::{Result, cargo};
 
@@ -27,5 +27,5 @@ pub(super) fn rustdoc(context: &Context) -> Result {
 
 /// libFuzzer finds no input that breaks a target.
 pub(super) fn fuzz(context: &Context) -> Result {
-    Fuzzer::build(&context.workspace, context.deadline)?.run(&[], FUZZ_SECONDS, None)
+    Fuzzer::build(&context.workspace, context.deadline)?.run(&[], FUZZ_SECONDS, Some(FUZZ_SEED))
 }

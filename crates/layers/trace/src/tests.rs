@@ -1,7 +1,7 @@
 use std::future::{pending, poll_fn};
 use std::io::Write;
 use std::pin::pin;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
 use ::metrics::with_local_recorder;
@@ -32,7 +32,14 @@ fn lines(snapshotter: &Snapshotter) -> Vec<String> {
 }
 
 /// What the metrics are after `work`.
+/// What a place in the code is told of its subscribers is one for the whole process: one test at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn measured<F: Future>(work: F) -> (F::Output, Vec<String>) {
+    let _alone = alone();
     let recorder = DebuggingRecorder::new();
     let snapshotter = recorder.snapshotter();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -64,6 +71,7 @@ impl Write for Written {
 
 /// What a subscriber of this level writes during `work`.
 fn written(level: tracing::Level, work: impl Future) -> String {
+    let _alone = alone();
     let out = Written::default();
     let writer = out.clone();
     let subscriber = tracing_subscriber::fmt()
