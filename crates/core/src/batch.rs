@@ -67,6 +67,14 @@ impl Input for Batch {
         }
     }
 
+    fn reopen(out: &mut Self::Out) {
+        for why in out.iter_mut().filter_map(|outcome| outcome.as_mut().err()) {
+            if why.status() == Status::Exhausted {
+                *why = why.clone().with_status(Status::Transient);
+            }
+        }
+    }
+
     fn replay(&self) -> Option<Self> {
         Some(self.clone())
     }
@@ -116,6 +124,34 @@ mod tests {
 
     fn receipt() -> Result<Receipt> {
         Ok(Receipt::new(Level::Stored, None))
+    }
+
+    #[test]
+    fn what_one_peer_was_tried_for_often_enough_is_left_for_another_if_that_is_safe() {
+        let packets = ["stored", "maybe", "maybe with id", "refused", "never"].map(Packet::text);
+        let mut packets = Vec::from(packets);
+        packets[2] = packets[2].clone().with_id(PacketId::random());
+        let failed = |kind| Err(Error::new(kind, "tried three times").exhausted());
+        let mut answer = Ok(vec![
+            receipt(),
+            failed(ErrorKind::Timeout),
+            failed(ErrorKind::Timeout),
+            failed(ErrorKind::Overloaded),
+            failed(ErrorKind::Rejected),
+        ]);
+        assert!(Batch::new(packets.clone()).unfinished(&mut answer).is_none());
+        let (rest, why) = Batch::new(packets.clone()).elsewhere(&mut answer).unwrap();
+        let texts: Vec<_> = rest.packets().iter().filter_map(Packet::as_text).collect();
+        assert_eq!((texts, why.kind()), (vec!["maybe with id", "refused"], ErrorKind::Timeout));
+        let statuses = |answer: &[Result<Receipt>]| -> Vec<_> {
+            answer.iter().filter_map(|outcome| outcome.as_ref().err().map(Error::status)).collect()
+        };
+        let joined = Batch::join(answer.unwrap(), Ok(vec![receipt(), receipt()])).unwrap();
+        assert_eq!(statuses(&joined), [Status::Exhausted, Status::Permanent]);
+        let whole = || Err(Error::new(ErrorKind::Connect, "refused").exhausted());
+        assert!(Batch::new(packets.clone()).elsewhere(&mut whole()).is_some());
+        let maybe = || Err(Error::new(ErrorKind::Timeout, "no answer").exhausted());
+        assert!(Batch::new(packets).elsewhere(&mut maybe()).is_none());
     }
 
     #[test]

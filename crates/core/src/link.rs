@@ -27,6 +27,9 @@ pub trait ReadHalf: Send {
 }
 
 /// The sending half of a link.
+///
+/// An error of kind `Gap` says that the link goes on and has given up packets that it was to write or flush: those who
+/// wait for them are told. Any other error is the end.
 pub trait WriteHalf: Send {
     /// Takes from `out` until it is empty; `Pending` when the link takes no more for now.
     ///

@@ -73,6 +73,10 @@ impl Input for Request {
         None
     }
 
+    fn reopen(out: &mut Response) {
+        out.extensions_mut().remove::<Exhausted>();
+    }
+
     /// A response that failed is marked in its extensions.
     fn exhausted(answer: Result<Response>) -> Result<Response> {
         let mut out = answer.map_err(Error::exhausted)?;

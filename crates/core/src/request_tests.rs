@@ -157,6 +157,10 @@ fn only_what_was_refused_or_is_idempotent_is_left_to_send_again() {
     assert_eq!(left(Method::GET, 200), (false, None));
     let last = Request::exhausted(Ok(answer(503))).unwrap();
     assert_eq!(Request::failure(&last).unwrap().status(), Status::Exhausted);
+    let mut last = Ok(last);
+    let (rest, why) = request(Method::GET, Body::empty()).elsewhere(&mut last).unwrap();
+    assert_eq!((rest.method(), why.status()), (&Method::GET, Status::Transient));
+    assert!(request(Method::POST, Body::empty()).elsewhere(&mut last).is_none());
 }
 
 #[tokio::test]

@@ -71,6 +71,30 @@ pub trait Input: Sized + Send + 'static {
             }
         }
     }
+
+    /// Undoes [`exhausted`](Self::exhausted) inside an answer: what was tried often enough at one peer is open to
+    /// another.
+    fn reopen(_out: &mut Self::Out) {}
+
+    /// What is still to do after `answer` and may be tried at another peer, and why it is not done: as
+    /// [`unfinished`](Self::unfinished), and what was tried often enough at this one. Then the answer is left so that
+    /// [`join`](Self::join) can fill it.
+    fn elsewhere(self, answer: &mut Result<Self::Out>) -> Option<(Self, Error)> {
+        match answer {
+            Err(why) => {
+                let safe = why.sent() == Sent::No || self.idempotent();
+                if why.status() == Status::Permanent || !safe {
+                    return None;
+                }
+                *why = why.clone().with_status(Status::Transient);
+                Some((self, why.clone()))
+            }
+            Ok(out) => {
+                Self::reopen(out);
+                self.unfinished(answer)
+            }
+        }
+    }
 }
 
 /// What a call is about. Displayed, it goes after the role: `dial tcp://host:9000`, `deliver 64 bytes`.

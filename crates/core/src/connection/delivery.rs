@@ -76,7 +76,7 @@ pub(super) async fn deliver(sender: &Sender, packet: Packet) -> Result<Receipt> 
     let hub = sender.hub();
     hub.check(&packet)?;
     let (number, _) = hub.push(Frame::packet(packet)).await?;
-    sender.flushed(number).await.map_err(super::sender::maybe_sent)?;
+    sender.handed_over(number, number).await?;
     Ok(Receipt::new(Level::Sent, id))
 }
 
@@ -97,7 +97,7 @@ pub(super) async fn deliver_all(sender: &Sender, batch: Batch) -> Result<Vec<Res
         return Ok(outcomes);
     }
     let hub = sender.hub();
-    let mut last = 0;
+    let (mut first, mut last) = (u64::MAX, 0);
     for packet in batch.into_packets() {
         let id = packet.id();
         let pushed = match hub.check(&packet) {
@@ -105,15 +105,14 @@ pub(super) async fn deliver_all(sender: &Sender, batch: Batch) -> Result<Vec<Res
             Err(why) => Err(why),
         };
         outcomes.push(pushed.map(|(number, much)| {
-            last = number;
+            (first, last) = (first.min(number), number);
             if much {
                 hub.write_inline();
             }
             Receipt::new(Level::Sent, id)
         }));
     }
-    if let Err(why) = sender.flushed(last).await {
-        let why = super::sender::maybe_sent(why);
+    if let Err(why) = sender.handed_over(first, last).await {
         outcomes.iter_mut().filter(|outcome| outcome.is_ok()).for_each(|outcome| *outcome = Err(why.clone()));
     }
     Ok(outcomes)

@@ -130,7 +130,14 @@ impl Driver {
             };
             if finishing && let Some(half) = &mut writer.half {
                 let mut cx = Context::from_waker(&self.hub.waker);
-                written = half.poll_finish(&mut cx);
+                written = loop {
+                    match half.poll_finish(&mut cx) {
+                        Poll::Ready(Err(why)) if why.kind() == ErrorKind::Gap => {
+                            self.hub.give_up(u64::MAX, why)
+                        }
+                        finished => break finished,
+                    }
+                };
                 writer.finished = matches!(written, Poll::Ready(Ok(())));
                 if writer.finished {
                     self.hub.progress.notify_waiters();

@@ -8,6 +8,7 @@ mod delivery;
 mod driver;
 mod hub;
 mod inbox;
+mod lost;
 mod outbox;
 mod receiver;
 mod sender;

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::hub::{Ending, Hub, lock};
+use super::lost::Lost;
 use crate::link::{Encoder, WriteHalf};
 use crate::wire::{Frame, SendBuf};
 use crate::{CloseReason, Error, ErrorKind, PacketId, Receipt, Result, Sent};
@@ -36,6 +37,8 @@ pub(super) struct Outbox {
     pub(super) ping: Option<(Bytes, Instant)>,
     /// Why we are closing, where that is a failure.
     pub(super) failure: Option<Error>,
+    /// Packets that the link gave up.
+    pub(super) lost: Lost,
 }
 
 pub(super) enum Phase {
@@ -80,6 +83,7 @@ impl Outbox {
             receipts: HashMap::new(),
             ping: None,
             failure: None,
+            lost: Lost::default(),
         }
     }
 
@@ -215,7 +219,13 @@ impl Hub {
         loop {
             if current.is_empty() && !*blocked {
                 if *dirty {
-                    ready!(half.poll_flush(&mut cx))?;
+                    match ready!(half.poll_flush(&mut cx)) {
+                        Err(why) if why.kind() == ErrorKind::Gap => {
+                            self.give_up(*upto, why);
+                            continue;
+                        }
+                        flushed => flushed?,
+                    }
                     *dirty = false;
                     self.sent.store(*upto, Ordering::Release);
                     self.progress.notify_waiters();
@@ -242,9 +252,20 @@ impl Hub {
                 }
             }
             *blocked = true;
-            ready!(half.poll_write(&mut cx, current))?;
+            match ready!(half.poll_write(&mut cx, current)) {
+                Err(why) if why.kind() == ErrorKind::Gap => {
+                    self.give_up(*upto, why);
+                    continue;
+                }
+                written => written?,
+            }
             *blocked = false;
             debug_assert!(current.is_empty(), "a link said that all is written");
         }
+    }
+
+    /// The link goes on, and has given up packets among those up to `upto` that are not flushed.
+    pub(super) fn give_up(&self, upto: u64, why: Error) {
+        lock(&self.outbox).lost.note(self.sent.load(Ordering::Acquire) + 1, upto, why);
     }
 }

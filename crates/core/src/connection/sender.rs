@@ -76,12 +76,27 @@ impl Sender {
 
     /// See [`Connection::flush`](super::Connection::flush).
     pub async fn flush(&self) -> Result<()> {
-        let target = lock(&self.hub().outbox).queued;
-        self.flushed(target).await
+        let hub = self.hub();
+        let target = lock(&hub.outbox).queued;
+        self.flushed(target).await?;
+        match lock(&hub.outbox).lost.tell(target) {
+            Some(why) => Err(maybe_sent(why).while_doing(hub.doing("flush"))),
+            None => Ok(()),
+        }
     }
 
-    /// Waits until the packet of this number has been handed to the operating system.
-    pub(super) async fn flushed(&self, number: u64) -> Result<()> {
+    /// Waits until the packets of these numbers have been handed to the operating system. Errors: why that is not so,
+    /// also of a link that lost them and goes on.
+    pub(super) async fn handed_over(&self, first: u64, last: u64) -> Result<()> {
+        self.flushed(last).await.map_err(maybe_sent)?;
+        match lock(&self.hub().outbox).lost.among(first, last) {
+            Some(why) => Err(maybe_sent(why).while_doing(self.hub().doing("deliver to"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until the packet of this number has been flushed, or given up by its link.
+    async fn flushed(&self, number: u64) -> Result<()> {
         let hub = self.hub();
         if hub.sent.load(Ordering::Acquire) < number {
             hub.write_inline();
@@ -134,10 +149,11 @@ impl Sender {
         loop {
             let progress = hub.progress.notified();
             if let Some(ending) = hub.ending() {
-                return ending
-                    .why
-                    .as_ref()
-                    .map_or(Ok(()), |_| Err(ending.error().while_doing(hub.doing("close"))));
+                let why = match &ending.why {
+                    Some(_) => Some(ending.error()),
+                    None => lock(&hub.outbox).lost.tell(u64::MAX).map(maybe_sent),
+                };
+                return why.map_or(Ok(()), |why| Err(why.while_doing(hub.doing("close"))));
             }
             hub.read_now();
             progress.await;
@@ -290,6 +306,6 @@ impl fmt::Debug for Sender {
 }
 
 /// An error after the packet was accepted: the peer may have seen it.
-pub(super) fn maybe_sent(why: Error) -> Error {
+fn maybe_sent(why: Error) -> Error {
     why.with_sent(Sent::Maybe)
 }

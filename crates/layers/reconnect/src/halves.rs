@@ -196,6 +196,9 @@ impl Writer {
         shared.wakers.write.register(cx.waker());
         let mut core = shared.lock();
         loop {
+            if let Some(why) = core.given_up.take() {
+                return Poll::Ready(Err(why));
+            }
             match &core.phase {
                 Phase::Over(Some(why)) => return Poll::Ready(Err(why.clone())),
                 Phase::Over(None) => return Poll::Ready(core.refuse(out)),

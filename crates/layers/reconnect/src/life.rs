@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use haul_core::wire::Frame;
-use haul_core::{BoxFuture, CloseReason, Error, ErrorKind, Info, Link, ReadHalf, Result, State};
+use haul_core::{BoxFuture, CloseReason, Error, ErrorKind, Info, Link, ReadHalf, Result, State, Status};
 use tokio::time::Sleep;
 
 use crate::course::{Course, Dialed, Streak};
@@ -36,6 +36,8 @@ pub(crate) struct Core {
     streak: Streak,
     /// Why the last link was cut, and how many of our packets may be lost with it.
     cut: Option<(Error, u64)>,
+    /// For the writer to tell: packets that were not flushed were lost with a link.
+    pub(crate) given_up: Option<Error>,
     /// A write failed.
     pub(crate) broken: Option<(Error, Pin<Box<Sleep>>)>,
     pub(crate) said: Said,
@@ -86,6 +88,7 @@ impl Core {
             max_unanswered,
             streak: Streak::default(),
             cut: None,
+            given_up: None,
             broken: None,
             said: Said::default(),
             peer_done: false,
@@ -201,6 +204,11 @@ impl Core {
         }
         let remains = up.remains();
         self.skip += remains.lent;
+        if remains.given_up > 0 {
+            let message = format!("the link was cut with {} packets half sent", remains.given_up);
+            let gap = Error::new(ErrorKind::Gap, message).with_status(Status::Transient);
+            self.given_up = Some(gap.with_source(why.clone()));
+        }
         let unsent = remains.unflushed || self.backlog.iter().any(is_packet);
         if self.peer_done {
             self.phase = Phase::Over(unsent.then_some(why));

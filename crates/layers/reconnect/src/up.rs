@@ -53,6 +53,8 @@ pub(crate) struct Remains {
     pub(crate) kept: Vec<Frame>,
     /// Packets that the link took, which the peer may or may not have.
     pub(crate) unproved: u64,
+    /// Those among them that were not flushed.
+    pub(crate) given_up: u64,
     /// A packet was not flushed.
     pub(crate) unflushed: bool,
     /// Bytes at the front of the connection's buffer that belong to what is kept.
@@ -199,6 +201,7 @@ impl Up {
         let mut remains = Remains {
             kept: Vec::new(),
             unproved: self.unproved,
+            given_up: 0,
             unflushed: (self.queue.iter()).any(|entry| matches!(entry.frame, Frame::Packet { .. })),
             lent: self.lent,
         };
@@ -207,10 +210,11 @@ impl Up {
             match &entry.frame {
                 // Pings ask this link only, and the end of the direction is said again at the end.
                 Frame::Note(_) | Frame::Ping(_) | Frame::Pong(_) | Frame::Finish => {}
-                Frame::Packet { packet, .. } if there && packet.id().is_none() => remains.unproved += 1,
+                Frame::Packet { packet, .. } if there && packet.id().is_none() => remains.given_up += 1,
                 _ => remains.kept.push(entry.frame),
             }
         }
+        remains.unproved += remains.given_up;
         remains
     }
 }

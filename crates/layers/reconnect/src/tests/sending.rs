@@ -110,3 +110,30 @@ async fn packets_with_ids_beyond_what_is_kept_are_counted_in_the_gap() {
         assert_eq!(packet.payload()[0], fill);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn flush_delivery_and_close_say_that_a_line_was_cut_in_half() {
+    let mut net = Net::new([Plan::CutAfter(10), Plan::Connect, Plan::CutAfter(20)]);
+    net.framing = Framing::Lines;
+    let mut connection = dial(&net, ReconnectOptions::default()).await;
+    let line = || Packet::text("a line of twenty-five chr");
+    connection.send(line()).await.unwrap();
+    let why = soon("the flush", connection.flush()).await.unwrap_err();
+    assert_eq!((why.kind(), why.sent()), (ErrorKind::Gap, Sent::Maybe), "{why}");
+    assert_eq!(gap(&mut connection).await, 1);
+    let _cut = net.accept().await;
+
+    // Once told, it is over with: what comes now arrives.
+    connection.send(line()).await.unwrap();
+    soon("a flush", connection.flush()).await.unwrap();
+    let mut server = net.accept().await;
+    assert_eq!(text(&mut server.connection).await.unwrap().unwrap(), "a line of twenty-five chr");
+
+    server.fuse.blow();
+    assert_eq!(gap(&mut connection).await, 1);
+    let why = soon("the receipt", connection.deliver(line())).await.unwrap_err();
+    assert_eq!((why.kind(), why.sent()), (ErrorKind::Gap, Sent::Maybe), "{why}");
+    assert_eq!(gap(&mut connection).await, 1);
+    let why = soon("the close", connection.close(CloseReason::NORMAL)).await.unwrap_err();
+    assert_eq!(why.kind(), ErrorKind::Gap, "a close reports what was not flushed: {why}");
+}
