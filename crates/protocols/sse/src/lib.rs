@@ -5,12 +5,14 @@ mod dialer;
 mod event;
 mod link;
 mod listener;
+mod mount;
 mod options;
 mod server;
 mod subscriber;
 
 pub use dialer::Dialer;
 pub use listener::listen;
+pub use mount::Mount;
 pub use subscriber::Subscriber;
 
 use haul_core::{Registry, Task};

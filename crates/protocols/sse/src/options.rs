@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use haul_core::wire::PROTOCOL;
-use haul_core::{Endpoint, Error, ErrorKind, Limits, ListenerLimits, Place, Result};
+use haul_core::{Endpoint, Error, ErrorKind, Limits, ListenerLimits, Options, Place, Result};
 use haul_http::ClientConfig;
 use haul_tls::{ClientOptions, ServerOptions};
 
@@ -11,7 +11,9 @@ use crate::event::{Bounds, check};
 
 const DIAL: &[&str] =
     &["subprotocol", "event", "last_event_id", "reconnect", "timeout", "max_line", "max_event"];
-const LISTEN: &[&str] = &["subprotocol", "heartbeat", "replay", "resume", "retry", "stall", "max_post"];
+const MOUNT: &[&str] = &["subprotocol", "heartbeat", "replay", "resume", "retry", "max_post"];
+/// Those of the server that a listener has of its own, beside those of TLS.
+const SERVER: &[&str] = &["stall"];
 
 /// Those of haul-http's client that make sense here.
 const CLIENT: &[&str] = &[
@@ -132,19 +134,46 @@ pub(crate) struct ListenConfig {
     pub(crate) resume: Duration,
     /// After how long clients are told to come back.
     pub(crate) retry: Duration,
-    /// How long a client may take nothing.
-    pub(crate) stall: Duration,
     /// Bytes of a POST's body.
     pub(crate) max_post: usize,
     pub(crate) limits: Limits,
 }
 
 impl ListenConfig {
-    /// What `endpoint` says, the bounds of the listener, and the endpoint that haul-http listens on.
-    pub(crate) fn new(endpoint: &Endpoint) -> Result<(Self, ListenerLimits, Endpoint)> {
-        let known = [LISTEN, &ServerOptions::KEYS, Limits::OPTIONS, ListenerLimits::OPTIONS].concat();
+    /// What `endpoint` says for a server of the caller's, and the bounds of the listener.
+    pub(crate) fn mounted(endpoint: &Endpoint) -> Result<(Self, ListenerLimits)> {
+        http_scheme(endpoint)?;
+        let known = [MOUNT, Limits::OPTIONS, ListenerLimits::OPTIONS].concat();
         let options = endpoint.options(Place::Query, &known)?;
-        let (limits, listener) = (Limits::from_options(&options)?, ListenerLimits::from_options(&options)?);
+        Ok((Self::from_options(endpoint, &options)?, ListenerLimits::from_options(&options)?))
+    }
+
+    /// What `endpoint` says, the bounds of the listener, and the endpoint that haul-http listens on.
+    pub(crate) fn listening(endpoint: &Endpoint) -> Result<(Self, ListenerLimits, Endpoint)> {
+        let known = [MOUNT, SERVER, &ServerOptions::KEYS, Limits::OPTIONS, ListenerLimits::OPTIONS].concat();
+        let options = endpoint.options(Place::Query, &known)?;
+        let (config, listener) =
+            (Self::from_options(endpoint, &options)?, ListenerLimits::from_options(&options)?);
+        let stall = options.duration("stall")?.unwrap_or(Duration::from_secs(300));
+        let host = endpoint.host().unwrap_or_default();
+        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        let port = endpoint.port().map_or(String::new(), |port| format!(":{port}"));
+        let mut under = Endpoint::parse(&format!("{}://{host}{port}", http_scheme(endpoint)?))?
+            // A session has a socket for its events, one for its POSTs, and new ones while old ones end.
+            .with_option("max_connections", listener.max_connections.saturating_mul(4).saturating_add(64))
+            .with_option("head_deadline", micros(listener.handshake_deadline))
+            .with_option("stall", micros(stall))
+            .with_option("max_body", config.max_post);
+        for key in ServerOptions::KEYS {
+            if let Some(value) = options.text(key) {
+                under = under.with_option(key, value);
+            }
+        }
+        Ok((config, listener, under))
+    }
+
+    fn from_options(endpoint: &Endpoint, options: &Options<'_>) -> Result<Self> {
+        let limits = Limits::from_options(options)?;
         let config = Self {
             path: Some(endpoint.path()).filter(|path| !matches!(*path, "" | "/")).map(str::to_owned),
             haul: options
@@ -154,7 +183,6 @@ impl ListenConfig {
             replay: options.bytes("replay")?.unwrap_or(256 << 10),
             resume: options.duration("resume")?.unwrap_or(Duration::from_secs(30)),
             retry: options.duration("retry")?.unwrap_or(Duration::from_secs(1)),
-            stall: options.duration("stall")?.unwrap_or(Duration::from_secs(300)),
             max_post: options.bytes("max_post")?.unwrap_or(limits.max_packet).max(POST),
             limits,
         };
@@ -164,21 +192,7 @@ impl ListenConfig {
                 format!("endpoint {endpoint}: heartbeat must be more than 0"),
             ));
         }
-        let host = endpoint.host().unwrap_or_default();
-        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-        let port = endpoint.port().map_or(String::new(), |port| format!(":{port}"));
-        let mut under = Endpoint::parse(&format!("{}://{host}{port}", http_scheme(endpoint)?))?
-            // A session has a socket for its events, one for its POSTs, and new ones while old ones end.
-            .with_option("max_connections", listener.max_connections.saturating_mul(4).saturating_add(64))
-            .with_option("head_deadline", micros(listener.handshake_deadline))
-            .with_option("stall", micros(config.stall))
-            .with_option("max_body", config.max_post);
-        for key in ServerOptions::KEYS {
-            if let Some(value) = options.text(key) {
-                under = under.with_option(key, value);
-            }
-        }
-        Ok((config, listener, under))
+        Ok(config)
     }
 }
 

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use haul_core::wire::PROTOCOL;
-use haul_core::{Body, Error, ErrorKind, Request, Response, Result};
+use haul_core::{Body, Error, ErrorKind, Metadata, Request, Response, Result};
 use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
-use http::{Method, StatusCode};
+use http::request::Parts;
+use http::{Method, StatusCode, Uri};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -20,10 +21,16 @@ use crate::words;
 /// How long a POST waits for the application to read what came before.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What a GET came to that no session answered: a client that wants one of its own, or why it was turned away, which
+/// counts as a handshake that failed.
+pub(crate) type Asked = Result<Opening>;
+
 /// A client that wants a session of its own.
 #[derive(Debug)]
 pub(crate) struct Opening {
     pub(crate) request: Request,
+    /// What the caller knows of the client.
+    pub(crate) facts: Metadata,
     pub(crate) haul: bool,
     reply: oneshot::Sender<Response>,
 }
@@ -50,23 +57,40 @@ impl Opening {
 pub(crate) struct Door {
     pub(crate) config: ListenConfig,
     pub(crate) table: Arc<Table>,
-    pub(crate) openings: mpsc::Sender<Opening>,
+    pub(crate) asked: mpsc::Sender<Asked>,
 }
 
 impl Door {
-    pub(crate) async fn answer(&self, request: Request) -> Result<Response> {
-        if let Some(served) = &self.config.path
-            && served != request.uri().path()
-        {
-            return Err(Error::new(
-                ErrorKind::NotFound,
-                format!("nothing is served at {}", request.uri().path()),
-            ));
+    /// Whether a request with this head is for event streams.
+    pub(crate) fn wants(&self, head: &Parts) -> bool {
+        let known = || token(&head.headers, &head.uri).is_some();
+        self.serves(&head.uri)
+            && match head.method {
+                Method::GET => names_events(&head.headers) || known(),
+                Method::POST | Method::DELETE => known(),
+                _ => false,
+            }
+    }
+
+    pub(crate) async fn answer(&self, request: Request, facts: Metadata) -> Result<Response> {
+        let opens = request.method() == Method::GET;
+        let answered = self.lead(request, facts).await;
+        if let (true, Err(why)) = (opens, &answered) {
+            // If it listens no longer, nobody counts.
+            let _ = self.asked.send(Err(why.clone())).await;
+        }
+        answered
+    }
+
+    async fn lead(&self, request: Request, facts: Metadata) -> Result<Response> {
+        if !self.serves(request.uri()) {
+            let why = format!("nothing is served at {}", request.uri().path());
+            return Err(Error::new(ErrorKind::NotFound, why));
         }
         match *request.method() {
-            Method::GET => self.get(request).await,
-            Method::POST => self.post(request).await,
-            Method::DELETE => self.delete(&request),
+            Method::GET => self.get(request, facts).await,
+            Method::POST => self.post(request, &facts).await,
+            Method::DELETE => self.delete(&request, &facts),
             _ => {
                 let mut response =
                     said(StatusCode::METHOD_NOT_ALLOWED, "GET the events, POST what goes back");
@@ -76,21 +100,26 @@ impl Door {
         }
     }
 
-    async fn get(&self, request: Request) -> Result<Response> {
+    fn serves(&self, uri: &Uri) -> bool {
+        self.config.path.as_ref().is_none_or(|served| served == uri.path())
+    }
+
+    async fn get(&self, request: Request, facts: Metadata) -> Result<Response> {
         let headers = request.headers();
         if !accepts_events(headers) {
-            return Ok(said(StatusCode::NOT_ACCEPTABLE, "there is only text/event-stream here"));
+            let why = "there is only text/event-stream here";
+            return Err(Error::new(ErrorKind::Protocol, why).with("status", 406));
         }
         let haul = self.config.haul && text(headers, words::PROTOCOL) == Some(PROTOCOL);
         let last = text(headers, "last-event-id").and_then(|id| id.rsplit_once('.'));
         let last = last.and_then(|(token, number)| Some((token, number.parse().ok()?)));
-        if let Some(token) = text(headers, words::SESSION) {
+        if let Some(token) = token(headers, request.uri()) {
             let behind = last.filter(|(other, _)| *other == token).map(|(_, number)| number);
-            return stream(self.session(token)?, behind);
+            return stream(self.session(token, &facts)?, behind);
         }
         if let Some((token, number)) = last {
             match self.table.find(token) {
-                Known::Session(session) if session.haul() == haul => {
+                Known::Session(session) if session.haul() == haul && session.belongs_to(&facts) => {
                     // Where that cannot be, the client begins anew: the application sees what it saw last.
                     if let Ok(response) = stream(session, Some(number)) {
                         return Ok(response);
@@ -103,12 +132,12 @@ impl Door {
         }
         let (reply, answered) = oneshot::channel();
         let closed = || Error::new(ErrorKind::Overloaded, "it listens no longer");
-        self.openings.send(Opening { request, haul, reply }).await.map_err(|_| closed())?;
+        self.asked.send(Ok(Opening { request, facts, haul, reply })).await.map_err(|_| closed())?;
         answered.await.map_err(|_| closed())
     }
 
-    async fn post(&self, request: Request) -> Result<Response> {
-        let session = self.session(token(&request).ok_or_else(no_token)?)?;
+    async fn post(&self, request: Request, facts: &Metadata) -> Result<Response> {
+        let session = self.named(&request, facts)?;
         let crowd = || {
             Error::new(ErrorKind::RateLimited, "too many POSTs at once: one after another keeps the order")
         };
@@ -142,15 +171,23 @@ impl Door {
         Ok(empty(StatusCode::NO_CONTENT))
     }
 
-    fn delete(&self, request: &Request) -> Result<Response> {
-        let session = self.session(token(request).ok_or_else(no_token)?)?;
+    fn delete(&self, request: &Request, facts: &Metadata) -> Result<Response> {
+        let session = self.named(request, facts)?;
         session.cut(Error::new(ErrorKind::Closed, "the client cut the session"));
         Ok(empty(StatusCode::NO_CONTENT))
     }
 
-    fn session(&self, token: &str) -> Result<Arc<Session>> {
+    /// The session whose token `request` shows.
+    fn named(&self, request: &Request, facts: &Metadata) -> Result<Arc<Session>> {
+        self.session(token(request.headers(), request.uri()).ok_or_else(no_token)?, facts)
+    }
+
+    fn session(&self, token: &str, facts: &Metadata) -> Result<Arc<Session>> {
         match self.table.find(token) {
-            Known::Session(session) => Ok(session),
+            Known::Session(session) if session.belongs_to(facts) => Ok(session),
+            Known::Session(_) => {
+                Err(Error::new(ErrorKind::Unauthorized, "the session belongs to another identity"))
+            }
             Known::Over => Err(over()),
             Known::Unknown => Err(Error::new(ErrorKind::NotFound, "there is no such session")),
         }
@@ -198,22 +235,29 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 /// In the header, or in the query for clients that can set none.
-fn token(request: &Request) -> Option<&str> {
+fn token<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Option<&'a str> {
     let of_query = || {
-        let mut pairs = request.uri().query()?.split('&').filter_map(|pair| pair.split_once('='));
+        let mut pairs = uri.query()?.split('&').filter_map(|pair| pair.split_once('='));
         pairs.find(|(name, _)| *name == words::SESSION).map(|(_, token)| token)
     };
-    text(request.headers(), words::SESSION).or_else(of_query)
+    text(headers, words::SESSION).or_else(of_query)
 }
 
+/// The types that a client accepts (RFC 9110 section 12.5.1).
+fn accepted(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let lists = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    lists.flat_map(|list| list.split(',')).map(|kind| kind.split(';').next().unwrap_or_default().trim())
+}
+
+fn names_events(headers: &HeaderMap) -> bool {
+    accepted(headers).any(|kind| kind.eq_ignore_ascii_case(words::EVENT_STREAM))
+}
+
+/// Who says nothing accepts all.
 fn accepts_events(headers: &HeaderMap) -> bool {
-    let mut accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).peekable();
-    if accepted.peek().is_none() {
-        return true;
-    }
-    let kinds =
-        accepted.flat_map(|list| list.split(',')).map(|kind| kind.split(';').next().unwrap_or_default());
-    kinds.into_iter().any(|kind| matches!(kind.trim(), words::EVENT_STREAM | "text/*" | "*/*"))
+    names_events(headers)
+        || !headers.contains_key(ACCEPT)
+        || accepted(headers).any(|kind| matches!(kind, "text/*" | "*/*"))
 }
 
 /// Whether a body is text by its type, which a body without type is if it can be. Errors: `Codec` for text that is none.

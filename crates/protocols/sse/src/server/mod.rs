@@ -8,9 +8,9 @@ mod session;
 mod table;
 mod written;
 
-pub(crate) use door::{Door, Opening};
+pub(crate) use door::{Asked, Door, Opening};
 pub(crate) use encode::EventEncoder;
 pub(crate) use posts::Posts;
-pub(crate) use session::{Ending, Session};
+pub(crate) use session::{Ending, IDENTITY, Session};
 pub(crate) use table::Table;
 pub(crate) use written::Written;

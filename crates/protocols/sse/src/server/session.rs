@@ -8,7 +8,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use haul_core::{Error, ErrorKind, Result};
+use haul_core::{Error, ErrorKind, Metadata, Result};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 
@@ -23,6 +23,9 @@ const WAITING: usize = 64 << 10;
 /// POSTs of one client that may be read at once: one, and those that it gave up and sent again.
 const POSTS: usize = 4;
 
+/// The fact that says who a client is.
+pub(crate) const IDENTITY: &str = "identity";
+
 /// What a client POSTed.
 #[derive(Debug)]
 pub(crate) struct Posted {
@@ -34,6 +37,8 @@ pub(crate) struct Posted {
 /// One client.
 pub(crate) struct Session {
     token: String,
+    /// Who may come back to it and POST, beside knowing the token.
+    identity: Option<String>,
     haul: bool,
     pub(super) heartbeat: Duration,
     replay: usize,
@@ -84,11 +89,16 @@ pub(super) enum Taken {
 }
 
 impl Session {
-    /// A new session, and what its client will POST. Its first event announces it.
-    pub(crate) fn new(config: &ListenConfig, haul: bool) -> (Arc<Self>, mpsc::Receiver<Posted>) {
+    /// A new session of this identity, and what its client will POST. Its first event announces it.
+    pub(crate) fn new(
+        config: &ListenConfig,
+        identity: Option<String>,
+        haul: bool,
+    ) -> (Arc<Self>, mpsc::Receiver<Posted>) {
         let (posted, posts) = mpsc::channel(1);
         let session = Self {
             token: URL_SAFE_NO_PAD.encode(rand::random::<[u8; 24]>()),
+            identity,
             haul,
             heartbeat: config.heartbeat,
             replay: config.replay,
@@ -108,6 +118,11 @@ impl Session {
 
     pub(crate) fn token(&self) -> &str {
         &self.token
+    }
+
+    /// Whether it is of the identity among these facts.
+    pub(super) fn belongs_to(&self, facts: &Metadata) -> bool {
+        self.identity.as_deref() == facts.get(IDENTITY)
     }
 
     /// Whether its client speaks haul's frames.

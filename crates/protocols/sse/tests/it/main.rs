@@ -4,6 +4,7 @@
 
 mod clients;
 mod counterparts;
+mod mounts;
 mod relay;
 mod servers;
 mod sessions;
@@ -42,17 +43,17 @@ async fn pair(listener: &Listener, port: u16, options: &str) -> (Connection, Con
     (dialed.unwrap(), accepted)
 }
 
-/// A request to a listener: method, path and query, headers, body.
+/// A request to who listens on this port: method, path and query, headers, body.
 async fn ask(
     client: &Client,
-    listener: &Listener,
+    port: u16,
     (method, target): (&str, &str),
     headers: &[(&str, &str)],
     body: impl Into<Bytes>,
 ) -> Response {
     let mut request = Request::new(Body::from(body.into()));
     *request.method_mut() = method.parse().unwrap();
-    *request.uri_mut() = format!("http://127.0.0.1:{}{target}", port(listener)).parse().unwrap();
+    *request.uri_mut() = format!("http://127.0.0.1:{port}{target}").parse().unwrap();
     for (name, value) in headers {
         request.headers_mut().insert(http::HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
     }

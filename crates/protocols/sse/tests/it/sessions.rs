@@ -72,13 +72,14 @@ async fn a_client_that_does_not_come_back_in_time_is_given_up() {
 async fn a_client_that_comes_back_for_events_that_are_not_kept_is_told_and_so_is_the_server() {
     let listener = listen("sse://127.0.0.1:0?replay=0").await;
     let http = client();
-    let mut body = ask(&http, &listener, ("GET", "/"), &[("haul-protocol", "haul.v1")], "").await.into_body();
+    let mut body =
+        ask(&http, port(&listener), ("GET", "/"), &[("haul-protocol", "haul.v1")], "").await.into_body();
     let mut server = accept(&listener).await;
     server.send(Packet::text("gone")).await.unwrap();
     let text = text_until(&mut body, ".1\n").await;
     let (token, first) = (field(&text, "data").to_owned(), field(&text, "id").to_owned());
     let headers = [("haul-protocol", "haul.v1"), ("haul-session", &*token), ("last-event-id", &*first)];
-    let response = ask(&http, &listener, ("GET", "/"), &headers, "").await;
+    let response = ask(&http, port(&listener), ("GET", "/"), &headers, "").await;
     assert_eq!(response.status(), 410);
     let error = soon("the server's error", server.recv()).await.unwrap_err();
     assert!(error.to_string().contains("not kept any more"), "{error}");
@@ -101,9 +102,9 @@ async fn a_server_that_was_started_anew_does_not_know_the_session_and_the_client
 async fn posts_without_token_with_an_unknown_one_and_with_an_old_one_are_refused() {
     let listener = listen("sse://127.0.0.1:0").await;
     let http = client();
-    assert_eq!(ask(&http, &listener, ("POST", "/"), &[], "x").await.status(), 401);
-    assert_eq!(ask(&http, &listener, ("POST", "/?haul-session=no"), &[], "x").await.status(), 404);
-    let mut body = ask(&http, &listener, ("GET", "/"), &[], "").await.into_body();
+    assert_eq!(ask(&http, port(&listener), ("POST", "/"), &[], "x").await.status(), 401);
+    assert_eq!(ask(&http, port(&listener), ("POST", "/?haul-session=no"), &[], "x").await.status(), 404);
+    let mut body = ask(&http, port(&listener), ("GET", "/"), &[], "").await.into_body();
     let server = accept(&listener).await;
     let token = field(&text_until(&mut body, "\n\n").await, "data").to_owned();
     server.abort(CloseReason::NORMAL);
@@ -113,7 +114,7 @@ async fn posts_without_token_with_an_unknown_one_and_with_an_old_one_are_refused
         }
     })
     .await;
-    let response = ask(&http, &listener, ("POST", "/"), &[("haul-session", &token)], "x").await;
+    let response = ask(&http, port(&listener), ("POST", "/"), &[("haul-session", &token)], "x").await;
     assert_eq!(response.status(), 410);
 }
 
@@ -123,7 +124,7 @@ async fn what_is_posted_reaches_the_session_of_its_token_alone() {
     let http = client();
     let mut ends = Vec::new();
     for _ in 0..2 {
-        let mut body = ask(&http, &listener, ("GET", "/"), &[], "").await.into_body();
+        let mut body = ask(&http, port(&listener), ("GET", "/"), &[], "").await.into_body();
         let server = accept(&listener).await;
         let token = field(&text_until(&mut body, "\n\n").await, "data").to_owned();
         ends.push((body, server, token));
@@ -131,7 +132,10 @@ async fn what_is_posted_reaches_the_session_of_its_token_alone() {
     assert_ne!(ends[0].2, ends[1].2);
     for at in [1, 0] {
         let headers = [("haul-session", &*ends[at].2), ("content-type", "text/plain")];
-        assert_eq!(ask(&http, &listener, ("POST", "/"), &headers, format!("for {at}")).await.status(), 204);
+        assert_eq!(
+            ask(&http, port(&listener), ("POST", "/"), &headers, format!("for {at}")).await.status(),
+            204
+        );
     }
     for (at, (_, server, _)) in ends.iter_mut().enumerate() {
         let packet = soon("the packet", server.recv()).await.unwrap().unwrap();
@@ -143,12 +147,12 @@ async fn what_is_posted_reaches_the_session_of_its_token_alone() {
 async fn posts_go_by_their_number_and_one_that_is_sent_twice_arrives_once() {
     let listener = listen("sse://127.0.0.1:0").await;
     let http = client();
-    let mut body = ask(&http, &listener, ("GET", "/"), &[], "").await.into_body();
+    let mut body = ask(&http, port(&listener), ("GET", "/"), &[], "").await.into_body();
     let mut server = accept(&listener).await;
     let token = field(&text_until(&mut body, "\n\n").await, "data").to_owned();
     let post = async |number: &'static str| {
         let headers = [("haul-session", &*token), ("haul-number", number), ("content-type", "text/plain")];
-        ask(&http, &listener, ("POST", "/"), &headers, number).await.status().as_u16()
+        ask(&http, port(&listener), ("POST", "/"), &headers, number).await.status().as_u16()
     };
     assert_eq!([post("0").await, post("0").await, post("2").await, post("x").await], [204, 204, 409, 400]);
     assert_eq!(soon("the first", server.recv()).await.unwrap().unwrap().as_text(), Some("0"));
@@ -160,13 +164,13 @@ async fn posts_go_by_their_number_and_one_that_is_sent_twice_arrives_once() {
 async fn a_body_above_the_bound_is_refused_and_the_session_goes_on() {
     let listener = listen("sse://127.0.0.1:0?max_packet=1000").await;
     let http = client();
-    let mut body = ask(&http, &listener, ("GET", "/"), &[], "").await.into_body();
+    let mut body = ask(&http, port(&listener), ("GET", "/"), &[], "").await.into_body();
     let mut server = accept(&listener).await;
     let token = field(&text_until(&mut body, "\n\n").await, "data").to_owned();
     let headers = [("haul-session", &*token)];
-    assert_eq!(ask(&http, &listener, ("POST", "/"), &headers, vec![7; 1001]).await.status(), 413);
-    assert_eq!(ask(&http, &listener, ("POST", "/"), &headers, vec![7; 300 << 10]).await.status(), 413);
-    assert_eq!(ask(&http, &listener, ("POST", "/"), &headers, vec![0xff; 1000]).await.status(), 204);
+    assert_eq!(ask(&http, port(&listener), ("POST", "/"), &headers, vec![7; 1001]).await.status(), 413);
+    assert_eq!(ask(&http, port(&listener), ("POST", "/"), &headers, vec![7; 300 << 10]).await.status(), 413);
+    assert_eq!(ask(&http, port(&listener), ("POST", "/"), &headers, vec![0xff; 1000]).await.status(), 204);
     let packet = soon("the packet", server.recv()).await.unwrap().unwrap();
     assert_eq!(packet, Packet::binary(vec![0xff; 1000]));
 }
