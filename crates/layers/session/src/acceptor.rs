@@ -1,4 +1,4 @@
-//! The server's side: greets links, and gives each to its session.
+//! The server's side: has links greeted, and lets in who came.
 
 use std::fmt;
 use std::pin::pin;
@@ -10,11 +10,11 @@ use haul_core::{
 };
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 
 use crate::AcceptorOptions;
-use crate::handshake::{able, hear, refused, say};
-use crate::table::{Claim, Table, Turned};
+use crate::greeting::{Greeted, Opening, turn_away};
+use crate::handshake::say;
+use crate::table::Table;
 use crate::wire::{Message, Refusal};
 
 /// Links that are greeted at once; more wait beneath.
@@ -23,11 +23,12 @@ const GREETINGS: usize = 1024;
 type Identity = Arc<dyn Fn(&Info) -> Option<String> + Send + Sync>;
 
 /// Gives listeners sessions: what it listens with yields one [`Connection`] for each session, and a client that comes back,
-/// on whichever of its listeners, goes on with the connection that is there.
+/// on whichever of its listeners, goes on with the connection that is there. Peers without sessions are turned away, or come
+/// out beside them: see [`AcceptorOptions::admit_plain`]. Only a session's connection has the fact `session`.
 #[derive(Clone)]
 pub struct Acceptor {
-    table: Arc<Table>,
-    identity: Identity,
+    pub(crate) table: Arc<Table>,
+    pub(crate) identity: Identity,
 }
 
 impl Acceptor {
@@ -64,78 +65,6 @@ impl Acceptor {
         let incoming = Greeter { acceptor: self.clone(), state };
         Ok(Listener::new(local, incoming, limits, crate::reader::spawn))
     }
-
-    /// What becomes of a connection: a session to open, or `None` where it went on with one.
-    ///
-    /// Errors: `Timeout`, `Protocol`, `Unauthorized`, and the link's.
-    async fn greet(self, connection: Connection) -> Result<Option<Opening>> {
-        let deadline = self.table.options.limits.handshake_deadline;
-        let late = || Error::new(ErrorKind::Timeout, format!("no greeting within {deadline:?}"));
-        timeout(deadline, self.hear_greeting(connection)).await.unwrap_or_else(|_| Err(late()))
-    }
-
-    async fn hear_greeting(self, connection: Connection) -> Result<Option<Opening>> {
-        let mut link = connection.into_link().await?;
-        let mut known = able(&link.info);
-        if known.is_ok() {
-            say(&mut link, [Message::Hello.into_frame()]).await?;
-        }
-        let mut refused_resume = None;
-        loop {
-            let heard = match known {
-                Ok(()) => hear(&mut link).await,
-                Err(why) => Err(why),
-            };
-            known = Ok(());
-            let identity = (self.identity)(&link.info);
-            let (reason, text) = match heard {
-                Ok(Message::Open { epoch, window }) => {
-                    return Ok(Some(Opening { link, epoch, window, identity }));
-                }
-                // Asked once more, because of our hello.
-                Ok(again @ Message::Resume { .. }) if refused_resume.as_ref() == Some(&again) => continue,
-                // Whoever guesses must connect again for each guess.
-                Ok(Message::Resume { .. }) if refused_resume.is_some() => {
-                    (Refusal::Protocol, "after a refused resume comes an open".to_owned())
-                }
-                Ok(resume @ Message::Resume { session, token, attempt, received }) => {
-                    let claim = Claim { session, token, attempt, received, identity };
-                    let Err(turned) = self.table.resume(link, &claim) else { return Ok(None) };
-                    let Turned { link: back, reason, text } = *turned;
-                    link = back.ok_or_else(|| refused(reason, &text))?;
-                    refused_resume = Some(resume);
-                    (reason, text)
-                }
-                Ok(_) => (Refusal::Protocol, "a client begins with open or resume".to_owned()),
-                Err(why) if matches!(why.kind(), ErrorKind::Protocol | ErrorKind::Unsupported) => {
-                    turn_away(link, "both ends need the session layer, in one version").await;
-                    return Err(why);
-                }
-                Err(why) => return Err(why),
-            };
-            let why = refused(reason, &text);
-            say(&mut link, [Message::Refused { reason, text: text.clone() }.into_frame()]).await?;
-            if reason != Refusal::Unknown {
-                turn_away(link, &text).await;
-                return Err(why);
-            }
-        }
-    }
-}
-
-/// Closes a link with a reason, as far as the peer takes it.
-async fn turn_away(link: Link, text: &str) {
-    let connection = Connection::new(link, crate::reader::spawn);
-    // Whether it was heard changes nothing here.
-    let _ = connection.close(CloseReason::new(CloseReason::PROTOCOL.code, text.to_owned())).await;
-}
-
-/// A client that asked for a session.
-struct Opening {
-    link: Link,
-    epoch: u64,
-    window: u64,
-    identity: Option<String>,
 }
 
 struct Greeter {
@@ -146,7 +75,7 @@ struct Greeter {
 struct State {
     /// With each, whether it still listens.
     listeners: Vec<(Listener, bool)>,
-    greetings: JoinSet<Result<Option<Opening>>>,
+    greetings: JoinSet<Result<Option<Greeted>>>,
 }
 
 impl State {
@@ -169,7 +98,7 @@ impl State {
     }
 
     /// The next greeting that is done. Never, if there are none.
-    async fn greeted(greetings: &mut JoinSet<Result<Option<Opening>>>) -> Result<Option<Opening>> {
+    async fn greeted(greetings: &mut JoinSet<Result<Option<Greeted>>>) -> Result<Option<Greeted>> {
         match greetings.join_next().await {
             Some(greeted) => {
                 greeted.unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "a greeting panicked")))
@@ -180,9 +109,9 @@ impl State {
 }
 
 impl Incoming for Greeter {
-    type Raw = Result<Opening>;
+    type Raw = Result<Greeted>;
 
-    async fn accept(&self) -> Result<Result<Opening>> {
+    async fn accept(&self) -> Result<Result<Greeted>> {
         let mut state = self.state.lock().await;
         let State { listeners, greetings } = &mut *state;
         loop {
@@ -213,18 +142,28 @@ impl Incoming for Greeter {
         }
     }
 
-    async fn handshake(&self, raw: Result<Opening>) -> Result<Link> {
-        let Opening { link, epoch, window, identity } = raw?;
-        self.acceptor.table.open(link, epoch, window, identity)
+    async fn handshake(&self, raw: Result<Greeted>) -> Result<Link> {
+        match raw? {
+            Greeted::Plain(link) => Ok(link),
+            Greeted::Session(Opening { link, epoch, window, identity }) => {
+                self.acceptor.table.open(link, epoch, window, identity)
+            }
+        }
     }
 
-    async fn refuse(&self, raw: Result<Opening>) {
-        if let Ok(mut opening) = raw {
-            let text = "too many sessions; try again later".to_owned();
-            let refused = Message::Refused { reason: Refusal::Overloaded, text };
-            // A client that is gone needs no answer.
-            if say(&mut opening.link, [refused.into_frame()]).await.is_ok() {
-                turn_away(opening.link, "too many sessions").await;
+    async fn refuse(&self, raw: Result<Greeted>) {
+        match raw {
+            Err(_) => {}
+            Ok(Greeted::Plain(link)) => {
+                turn_away(link, CloseReason::TRY_AGAIN_LATER, "too many connections").await;
+            }
+            Ok(Greeted::Session(Opening { mut link, .. })) => {
+                let text = "too many sessions; try again later".to_owned();
+                let refused = Message::Refused { reason: Refusal::Overloaded, text };
+                // A client that is gone needs no answer.
+                if say(&mut link, [refused.into_frame()]).await.is_ok() {
+                    turn_away(link, CloseReason::PROTOCOL, "too many sessions").await;
+                }
             }
         }
     }

@@ -52,10 +52,12 @@ pub(crate) async fn say(link: &mut Link, frames: impl IntoIterator<Item = Frame>
 }
 
 /// What was heard.
-enum Heard {
+pub(crate) enum Heard {
     Message(Message),
     /// Whoever answers pings has answered the probe.
     Probe,
+    /// No word of a session: a packet, a close; `None` for the end of the stream.
+    Else(Option<Frame>),
 }
 
 /// Asks with `question` and hears the answer.
@@ -76,6 +78,7 @@ pub(crate) async fn ask(link: &mut Link, question: Message) -> Result<Message> {
             Heard::Message(Message::Hello) => say(link, [question.clone().into_frame()]).await?,
             Heard::Message(answer) => return Ok(answer),
             Heard::Probe => answers_pings = true,
+            Heard::Else(frame) => return Err(no_greeting(frame)),
         }
     }
 }
@@ -89,34 +92,55 @@ fn no_sessions() -> Error {
 /// The next message, pings apart. Errors: `Protocol` if the peer says anything else, and the link's.
 pub(crate) async fn hear(link: &mut Link) -> Result<Message> {
     loop {
-        if let Heard::Message(message) = hear_any(link).await? {
-            return Ok(message);
+        match hear_any(link).await? {
+            Heard::Message(message) => return Ok(message),
+            Heard::Probe => {}
+            Heard::Else(frame) => return Err(no_greeting(frame)),
         }
     }
 }
 
 async fn hear_any(link: &mut Link) -> Result<Heard> {
     loop {
-        let frame = poll_fn(|cx| link.read.poll_read(cx)).await?;
-        let frame = frame.ok_or_else(|| Error::new(ErrorKind::Closed, "the peer ended the stream"))?;
-        match frame {
-            Frame::Note(note) => return Message::parse(&note).map(Heard::Message),
-            // Who asks knows by our greeting.
-            Frame::Ping(payload) if payload == PROBE => {}
-            Frame::Ping(payload) => say(link, [Frame::Pong(payload)]).await?,
-            Frame::Pong(payload) if payload == PROBE => return Ok(Heard::Probe),
-            Frame::Pong(_) => {}
-            Frame::Close(reason) => {
-                let message = format!("the peer closed instead of greeting: {reason}");
-                return Err(Error::new(ErrorKind::Closed, message).with("code", reason.code));
-            }
-            _ => {
-                return Err(Error::new(
-                    ErrorKind::Protocol,
-                    "the peer began without greeting: both ends need the session layer, or neither",
-                ));
-            }
+        let frame = read(link).await?;
+        if let Some(heard) = understand(link, frame).await? {
+            return Ok(heard);
         }
+    }
+}
+
+/// The next frame of any kind. Cancel-safe.
+pub(crate) async fn read(link: &mut Link) -> Result<Option<Frame>> {
+    poll_fn(|cx| link.read.poll_read(cx)).await
+}
+
+/// What `frame` means before a session stands; `None` for pings and pongs, which are seen to. Not cancel-safe, as
+/// [`say`].
+pub(crate) async fn understand(link: &mut Link, frame: Option<Frame>) -> Result<Option<Heard>> {
+    match frame {
+        Some(Frame::Note(note)) => return Message::parse(&note).map(|message| Some(Heard::Message(message))),
+        // Who asks knows by our greeting.
+        Some(Frame::Ping(payload)) if payload == PROBE => {}
+        Some(Frame::Ping(payload)) => say(link, [Frame::Pong(payload)]).await?,
+        Some(Frame::Pong(payload)) if payload == PROBE => return Ok(Some(Heard::Probe)),
+        Some(Frame::Pong(_)) => {}
+        other => return Ok(Some(Heard::Else(other))),
+    }
+    Ok(None)
+}
+
+/// The error of a peer that began with something else than a greeting.
+fn no_greeting(frame: Option<Frame>) -> Error {
+    match frame {
+        None => Error::new(ErrorKind::Closed, "the peer ended the stream"),
+        Some(Frame::Close(reason)) => {
+            let message = format!("the peer closed instead of greeting: {reason}");
+            Error::new(ErrorKind::Closed, message).with("code", reason.code)
+        }
+        Some(_) => Error::new(
+            ErrorKind::Protocol,
+            "the peer began without greeting: both ends need the session layer, or neither",
+        ),
     }
 }
 

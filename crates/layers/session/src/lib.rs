@@ -11,12 +11,14 @@ mod acceptor;
 mod alive;
 mod budget;
 mod client;
+mod greeting;
 mod handshake;
 #[cfg(test)]
 mod history_tests;
 mod link;
 mod options;
 mod outgoing;
+mod plain;
 mod reader;
 mod settling;
 mod shared;

@@ -79,7 +79,7 @@ impl SessionOptions {
 /// A server's side of sessions: how much is kept, for how long, for how many.
 ///
 /// In TOML: `replay_bytes = 1048576`, `replay_packets = 16384`, `retention = "2m"`, `max_detached = 16384`,
-/// `max_memory = 268435456`; all may be left out.
+/// `max_memory = 268435456`, `admit_plain = false`, `greeting = "2s"`; all may be left out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AcceptorOptions {
@@ -96,6 +96,13 @@ pub struct AcceptorOptions {
     /// Bytes kept for all sessions together. Beyond it, sessions without a link end, the oldest first, and `send` waits
     /// on the others until their peers settle. Default 256 MiB.
     pub max_memory: usize,
+    /// Peers without sessions come in, too, each as a plain connection with the info of its link, and nothing that they
+    /// said is lost; otherwise they are turned away. Default false.
+    pub admit_plain: bool,
+    /// A peer that could speak sessions and says nothing for so long is admitted as plain; at most half of the time for a
+    /// greeting in `limits`. Default 2 s.
+    #[serde(with = "duration_text")]
+    pub greeting: Duration,
     /// Connections at once, the time for a greeting, and how many wait to be accepted, as of any listener.
     #[serde(skip)]
     pub limits: ListenerLimits,
@@ -109,6 +116,8 @@ impl Default for AcceptorOptions {
             retention: Duration::from_secs(120),
             max_detached: 16_384,
             max_memory: 256 << 20,
+            admit_plain: false,
+            greeting: Duration::from_secs(2),
             limits: ListenerLimits::default(),
         }
     }
@@ -121,6 +130,11 @@ impl AcceptorOptions {
 
     pub(crate) fn window(&self) -> Window {
         Window { bytes: self.replay_bytes as u64, packets: self.replay_packets }
+    }
+
+    /// How long a silent peer is waited for, if it is admitted then.
+    pub(crate) fn patience(&self) -> Duration {
+        self.greeting.min(self.limits.handshake_deadline / 2)
     }
 }
 

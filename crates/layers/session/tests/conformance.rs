@@ -1,4 +1,4 @@
-//! The suites of the kit, over sessions over mem and tcp.
+//! The suites of the kit, over sessions over mem and tcp, and over plain connections beside sessions.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
@@ -11,6 +11,12 @@ use tower_layer::Layer as _;
 
 /// What a listener of sessions is given: its own limits, and the endpoint for the listener beneath.
 fn split(endpoint: &Endpoint) -> Result<(Acceptor, Endpoint)> {
+    // A session whose dial was cancelled is kept for its client for so long.
+    let retention = Duration::from_secs(2);
+    split_for(endpoint, AcceptorOptions { retention, ..AcceptorOptions::default() })
+}
+
+fn split_for(endpoint: &Endpoint, acceptor: AcceptorOptions) -> Result<(Acceptor, Endpoint)> {
     let options = endpoint.options(Place::Query, &[Limits::OPTIONS, ListenerLimits::OPTIONS].concat())?;
     let limits = ListenerLimits::from_options(&options)?;
     let mut beneath = Endpoint::parse(endpoint.as_str())?;
@@ -19,9 +25,7 @@ fn split(endpoint: &Endpoint) -> Result<(Acceptor, Endpoint)> {
             beneath = beneath.with_option(name, value);
         }
     }
-    // A session whose dial was cancelled is kept for its client for so long.
-    let retention = Duration::from_secs(2);
-    Ok((Acceptor::new(AcceptorOptions { limits, retention, ..AcceptorOptions::default() })?, beneath))
+    Ok((Acceptor::new(AcceptorOptions { limits, ..acceptor })?, beneath))
 }
 
 fn layered(dialer: impl Service<Endpoint>) -> impl Service<Endpoint> {
@@ -35,6 +39,14 @@ async fn listen_mem(endpoint: Endpoint) -> Result<Listener> {
 
 async fn listen_tcp(endpoint: Endpoint) -> Result<Listener> {
     let (acceptor, beneath) = split(&endpoint)?;
+    acceptor.listen(vec![haul_tcp::listen(beneath).await?])
+}
+
+/// Lets peers without sessions in.
+async fn listen_plain(endpoint: Endpoint) -> Result<Listener> {
+    let greeting = Duration::from_millis(20);
+    let admitting = AcceptorOptions { admit_plain: true, greeting, ..AcceptorOptions::default() };
+    let (acceptor, beneath) = split_for(&endpoint, admitting)?;
     acceptor.listen(vec![haul_tcp::listen(beneath).await?])
 }
 
@@ -62,6 +74,12 @@ async fn connections_over_mem() {
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_over_tcp() {
     connection::suite("haul-session/tcp", over_tcp()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_of_plain_peers_are_what_those_of_tcp_are() {
+    let plain = Over::new("tcp://127.0.0.1:0", haul_tcp::Dialer, listen_plain);
+    connection::suite("haul-tcp", plain).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,61 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
 use haul_core::wire::{Frame, SendBuf};
-use haul_core::{Connection, Link, Packet};
+use haul_core::{Connection, Packet};
 use haul_mem::Mem;
 use haul_session::{Acceptor, AcceptorOptions};
 
+use crate::bare::Bare;
 use crate::{Net, endpoint, next, soon};
-
-/// A client whose every note is written by hand.
-struct Bare(Link);
-
-impl Bare {
-    async fn dial(mem: &Mem) -> Self {
-        Self(mem.dial(endpoint("mem://server")).await.unwrap().into_link().await.unwrap())
-    }
-
-    async fn say(&mut self, frame: Frame) {
-        let mut out = SendBuf::default();
-        out.push(frame, None).unwrap();
-        std::future::poll_fn(|cx| self.0.write.poll_write(cx, &mut out)).await.unwrap();
-    }
-
-    async fn frame(&mut self) -> Option<Frame> {
-        let read = std::future::poll_fn(|cx| self.0.read.poll_read(cx));
-        soon("a frame", read).await.ok().flatten()
-    }
-
-    /// The next note but hello and ack.
-    async fn note(&mut self) -> String {
-        loop {
-            match self.frame().await {
-                Some(Frame::Note(note)) if !note.starts_with("hello") && !note.starts_with("ack") => {
-                    return note;
-                }
-                Some(Frame::Close(reason)) => return format!("closed {}", reason.code),
-                Some(_) => {}
-                None => return "cut".into(),
-            }
-        }
-    }
-
-    /// Waits for hello, and asks then: nothing is lost.
-    async fn ask(&mut self, note: &str) -> String {
-        while !matches!(self.frame().await, Some(Frame::Note(hello)) if hello == "hello 1") {}
-        self.say(Frame::Note(note.to_owned())).await;
-        self.note().await
-    }
-
-    /// Opens a session and answers its name and token.
-    async fn open(mem: &Mem) -> (Self, String) {
-        let mut client = Self::dial(mem).await;
-        let accepted = client.ask("open 1 1 1000000").await;
-        client.say(Frame::Note("ack 0".into())).await;
-        let key: Vec<_> = accepted.split(' ').skip(1).take(2).collect();
-        (client, key.join(" "))
-    }
-}
 
 async fn still_works(server: &mut Connection, client: &mut Bare) {
     client.say(Frame::packet(Packet::text("still here"))).await;
@@ -117,7 +68,7 @@ async fn a_newer_resume_fences_the_older_link_and_an_older_resume_is_stale() {
     // The old link may not even know yet.
     let mut out = SendBuf::default();
     out.push(Frame::packet(Packet::text("from the grave")), None).unwrap();
-    let written = std::future::poll_fn(|cx| Poll::Ready(first.0.write.poll_write(cx, &mut out))).await;
+    let written = std::future::poll_fn(|cx| Poll::Ready(first.link.write.poll_write(cx, &mut out))).await;
     assert!(!matches!(written, Poll::Ready(Ok(()))), "the old link is still heard");
     let mut older = Bare::dial(&net.mem).await;
     assert_eq!(older.ask(&format!("resume 1 {key} 1 0")).await, "refused stale a later resume came before");

@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
+mod bare;
 mod claims;
 mod clock;
 mod epochs;
+mod plain;
 mod strangers;
 
 use std::time::Duration;
