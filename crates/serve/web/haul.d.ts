@@ -70,7 +70,7 @@ export interface Receipt {
     readonly reference?: string;
 }
 
-/** A session survives the loss of its WebSocket; the server needs `session::Acceptor`. Times are milliseconds. */
+/** A session survives the loss of its link; the server needs `session::Acceptor`. Times are milliseconds. */
 export interface SessionOptions {
     /** Bytes that may be on their way and not settled, in each direction; more waits. Default 1 MiB. */
     replayBytes?: number;
@@ -111,8 +111,11 @@ export interface Options {
     session?: boolean | SessionOptions;
     /** How several URLs race. */
     adaptive?: AdaptiveOptions;
+    /** A bearer token: in a header over HTTP, as subprotocol `bearer.TOKEN` of a WebSocket, and in the query as `access_token`
+     * where it cannot stand there, and of WebTransport. Default none. */
+    token?: string;
     /** SHA-256 of certificates to trust with `wt://`, in hexadecimal digits: ECDSA, valid for at most 14 days. Default those
-     * that the browser trusts. */
+     * that the browser trusts, and those that a gateway names. */
     certificateHashes?: string[];
     /** Of one dial, the greeting of a session included. Default 10,000. */
     timeout?: number;
@@ -165,6 +168,9 @@ export interface Connection extends AsyncIterable<Packet> {
     deliver(content: Content, options?: PacketOptions): Promise<Receipt>;
     /** The next packet; undefined when the peer has closed or finished. Rejects with a gap, after which it goes on. */
     recv(): Promise<Packet | undefined>;
+    /** Resolves with how many milliseconds the peer took to answer, behind what was sent before. Rejects with `timeout` after
+     * the option of that name, `overloaded` while 64 others wait, and `closed`. */
+    ping(): Promise<number>;
     /** No more packets from here; the other direction goes on. */
     finish(): Promise<void>;
     /** Sends what was accepted, then closes with 1000 or 3000 to 4999; resolves as `closed`. */
@@ -173,8 +179,11 @@ export interface Connection extends AsyncIterable<Packet> {
     abort(code?: number, reason?: string): void;
 }
 
-/** Connects to `ws://` or `wss://` by WebSocket, to `wt://` by WebTransport; to the first that opens of several, the preferred
- * one first. A session of several dials each time anew, and so moves from one to another. Rejects with `connect`, `timeout`, `unsupported`, `config`, or a session's refusal. */
+/** Connects to a gateway by `http://host/path`, `https://host/path` or a path of the page's own: over what its `/haul.json` names,
+ * as a race. Or to the first that opens of URLs, the preferred one first: WebTransport is `wt://`, WebSocket `ws://` or
+ * `wss://`, an event stream with POSTs `sse://` or `sses://`. A session dials each time anew, and so moves from one to another;
+ * without one, an event stream that is cut is come back to for 10 s. Rejects with `connect`, `timeout`, `unauthorized`,
+ * `unsupported`, `config`, or a session's refusal. */
 export function connect(url: string | URL | (string | URL)[], options?: Options): Promise<Connection>;
 
 /** A frame of docs/wire/frame.md. */

@@ -1,7 +1,17 @@
-// haul.js: haul connections for pages. One module, no dependencies; haul.d.ts says its types.
+// haul.js: haul connections for pages. One module, no dependencies; haul.d.ts says its types. From the ground up:
 //
-// Frames are those of docs/wire/frame.md, sessions those of docs/wire/session.md. A page may close a WebSocket only with
-// 1000 or 3000 to 4999, so that this module says 4002, 4007, 4008 and 4009 where others say 1002, 1007, 1008 and 1009.
+//   errors, bytes    what the rest is made of
+//   frames           docs/wire/frame.md: Packet, encode, decode
+//   notes            docs/wire/session.md: encodeNote, decodeNote
+//   requests         HTTP, within a time
+//   links            what carries frames: a WebSocket, a WebTransport stream, an event stream with POSTs
+//   the race         which of several links it will be
+//   gateways         which links there are to one
+//   channels         what a connection stands on: a link, or a session over links
+//   connections      connect
+//
+// A page may close a WebSocket only with 1000 or 3000 to 4999, so that this module says 4002, 4007, 4008 and 4009 where
+// others say 1002, 1007, 1008 and 1009.
 
 export const PROTOCOL = "haul.v1";
 
@@ -10,6 +20,8 @@ const MAX_PING = 125;
 const MAX_NOTE = 1024;
 /** What a queued packet counts for beside its bytes. */
 const OVERHEAD = 64;
+
+// ---- errors ----
 
 const KINDS = [
     "config", "unsupported", "connect", "tls", "timeout", "closed", "gap", "protocol", "too_large", "codec", "unauthorized",
@@ -339,17 +351,104 @@ export function decodeNote(text) {
     return note;
 }
 
+// ---- requests ----
+
+/** A URL without what may be secret. */
+function shown(url) {
+    return String(url).replace(/[?#].*$/, "").replace(/\/\/[^/@]*@/, "//");
+}
+
+/** What an answer that is no success says. */
+const MEANINGS = {
+    401: "unauthorized", 403: "unauthorized", 404: "not_found", 408: "timeout", 410: "not_found", 413: "too_large",
+    429: "rate_limited", 500: "io", 502: "io", 503: "overloaded", 504: "timeout",
+};
+/** How much of it goes into the error. */
+const SAID = 256;
+
+/** Asks, and answers when the head of a success is there: within `timeout` milliseconds, and until `stop` is aborted. Rejects
+ * with `connect`, `timeout`, and what the status says. */
+async function request(url, { timeout, token, headers = {}, stop = new AbortController(), ...init }) {
+    const late = new HaulError("timeout", `${init.method ?? "GET"} ${shown(url)}: no answer within ${timeout} ms`);
+    const timer = setTimeout(() => stop.abort(late), timeout);
+    if (token) headers = { ...headers, authorization: `Bearer ${token}` };
+    try {
+        const response = await fetch(url, { ...init, headers, cache: "no-store", redirect: "error", signal: stop.signal });
+        if (response.ok) return response;
+        const { status } = response, seconds = Number(response.headers.get("retry-after"));
+        const text = (await response.text()).trim().slice(0, SAID);
+        const facts = { busy: response.headers.has("haul-busy"), ...(seconds > 0 && { retryAfter: seconds * 1000 }) };
+        throw new HaulError(MEANINGS[status] ?? "rejected", `${shown(url)} answered ${status}${text && `: ${text}`}`, facts);
+    } catch (cause) {
+        if (cause instanceof HaulError) throw cause;
+        throw new HaulError("connect", `${init.method ?? "GET"} ${shown(url)}: ${cause.message}`, { cause });
+    } finally {
+        clearTimeout(timer);
+    }
+}
+
+/** How many milliseconds to wait after so many tries: anything up to a bound that grows. */
+function drawn({ base, factor, cap }, tries) {
+    return Math.random() * Math.min(cap, base * factor ** tries);
+}
+
+/** Waits so many milliseconds, or until the browser finds a network again. */
+function pause(wait) {
+    return new Promise((resolve) => {
+        const done = () => {
+            clearTimeout(timer);
+            globalThis.removeEventListener?.("online", done);
+            resolve();
+        };
+        const timer = setTimeout(done, wait);
+        globalThis.addEventListener?.("online", done);
+    });
+}
+
 // ---- links ----
 //
-// A link carries frames until it ends. `onframe` hears each frame, a close as the last one; `onlost` hears why a link ended
-// without a close; `onroom` that there is room again after `room()` answered that there is none.
+// A link carries frames until it ends. Its hearer is told each `frame`, a close as the last one; why it was `lost`, if it ended
+// without a close; that there is `room` again after `room()` answered that there is none; and its `state` while it is come back
+// to.
 
-class Link {
-    onframe = () => {};
-    onlost = () => {};
-    onroom = () => {};
+/** Tells its hearer what happens, in order. What happens while there is none is told to the next one. */
+class Told {
+    #hearer;
+    #untold = [];
+    #over = false;
+
+    set hearer(hearer) {
+        this.#hearer = hearer;
+        while (this.#hearer && this.#untold.length > 0) {
+            const [what, facts] = this.#untold.shift();
+            this.#hearer[what]?.(...facts);
+        }
+    }
+
+    tell(what, ...facts) {
+        if (this.#over) return;
+        this.#untold.push([what, facts]);
+        this.hearer = this.#hearer;
+    }
+
+    /** Tells this, and nothing more. */
+    tellLast(what, ...facts) {
+        this.tell(what, ...facts);
+        this.#over = true;
+    }
+
+    /** Nothing is told any more. */
+    mute() {
+        this.#over = true;
+        this.#untold = [];
+    }
+}
+
+class Link extends Told {
     /** Hears once whether anything came before the link ended; nothing where this end closed it. */
     onjudged = undefined;
+    /** What was heard is no haul.v1: the rest is not looked at. */
+    broken = false;
 
     judge(verdict) {
         const judged = this.onjudged;
@@ -357,31 +456,89 @@ class Link {
         judged?.(verdict);
     }
 
-    /** Nothing is heard any more. */
-    mute() {
-        this.onframe = this.onlost = this.onroom = () => {};
-    }
-
-    /** Hears the frame that `read` answers; where there is none, the link is closed for what `read` threw. */
+    /** Hears the frame that `read` answers, if there is one; the link is closed for what `read` throws. Answers whether there
+     * was one. */
     hear(read, maxPacket) {
         let frame;
         try {
             frame = read();
+            if (!frame) return false;
             const size = frame.packet?.payload.length ?? 0;
             if (size > maxPacket) throw new HaulError("too_large", `a packet of ${size} bytes; at most ${maxPacket}`);
         } catch (error) {
-            const { onlost } = this;
+            this.broken = true;
             this.close(error.kind === "too_large" ? 4009 : error.kind === "codec" ? 4007 : 4002, error.message);
-            this.mute();
-            return onlost(error.with({ status: "permanent" }));
+            this.tellLast("lost", error.with({ status: "permanent" }));
+            return false;
         }
         this.judge(frame.type === "close" ? "ended" : "heard");
-        this.onframe(frame);
+        this.tell("frame", frame);
+        return true;
+    }
+}
+
+/** Frames in a stream of bytes, each behind its length. */
+class Frames {
+    #maxPacket;
+    /** What was read and is no whole frame yet. */
+    #chunks = [];
+    #size = 0;
+
+    constructor(maxPacket) {
+        this.#maxPacket = maxPacket;
+    }
+
+    push(bytes) {
+        if (bytes.length > 0) this.#chunks.push(bytes);
+        this.#size += bytes.length;
+    }
+
+    /** The next `size` bytes, once they are there. */
+    take(size) {
+        if (this.#size < size) return undefined;
+        const taken = this.#peek(size);
+        this.#chunks[0] = this.#chunks[0].subarray(size);
+        if (this.#chunks[0].length === 0) this.#chunks.shift();
+        this.#size -= size;
+        return taken;
+    }
+
+    /** The next frame, once it is there. Throws as `decode`, and `too_large`. */
+    next() {
+        if (this.#size < 4) return undefined;
+        const length = view(this.#peek(4)).getUint32(0);
+        if (length > this.#maxPacket + MAX_HEAD) {
+            throw new HaulError("too_large", `a frame of ${length} bytes; at most ${this.#maxPacket}`);
+        }
+        const bytes = this.take(4 + length);
+        return bytes && decode(bytes.subarray(4));
+    }
+
+    #peek(size) {
+        if (this.#chunks[0].length < size) this.#chunks = [join(this.#chunks)];
+        return this.#chunks[0].subarray(0, size);
+    }
+
+    /** A frame as it stands in the stream. */
+    static bytes(frame) {
+        const bytes = encode(frame), head = new Uint8Array(4);
+        view(head).setUint32(0, bytes.length);
+        return join([head, bytes]);
     }
 }
 
 /** Bytes that a socket may hold before nothing more is given to it. */
 const SOCKET_BUFFER = 256 << 10;
+/** Tokens that can be a part of a subprotocol's name (RFC 9110 section 5.6.2). */
+const TOKEN_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
+
+/** The URL with the token in its query, where nothing else can carry it. */
+function withToken(url, token) {
+    if (!token) return String(url);
+    const [base, fragment = ""] = String(url).split(/(?=#)/);
+    return `${base}${base.includes("?") ? "&" : "?"}access_token=${encodeURIComponent(token)}${fragment}`;
+}
+
 /** A WebSocket does not tell when its buffer drains: it is asked, in milliseconds. */
 const ASK_AGAIN = 5;
 
@@ -390,10 +547,11 @@ class WebSocketLink extends Link {
     #asking = false;
 
     /** Begins to open: `opened` is the link to come, `abort` gives it up. */
-    static open(url, { maxPacket }) {
+    static open(url, { maxPacket, token }) {
+        const carried = TOKEN_NAME.test(token) ? [`bearer.${token}`] : [];
         let socket;
         try {
-            socket = new WebSocket(url, [PROTOCOL]);
+            socket = new WebSocket(carried.length > 0 ? url : withToken(url, token), [PROTOCOL, ...carried]);
         } catch (cause) {
             throw new HaulError("config", `dial ${shown(url)}: ${cause.message}`, { cause });
         }
@@ -421,8 +579,8 @@ class WebSocketLink extends Link {
         socket.onmessage = ({ data }) => this.hear(() => WebSocketLink.#read(data), maxPacket);
         socket.onclose = ({ code, reason, wasClean }) => {
             this.judge("ended");
-            if (wasClean) return this.onframe({ type: "close", code, reason });
-            this.onlost(new HaulError("closed", "the WebSocket was cut", { code, unsentBytes: socket.bufferedAmount }));
+            if (wasClean) return this.tell("frame", { type: "close", code, reason });
+            this.tell("lost", new HaulError("closed", "the WebSocket was cut", { code, unsentBytes: socket.bufferedAmount }));
         };
     }
 
@@ -441,7 +599,7 @@ class WebSocketLink extends Link {
             this.#asking = true;
             setTimeout(() => {
                 this.#asking = false;
-                if (this.room()) this.onroom();
+                if (this.room()) this.tell("room");
             }, ASK_AGAIN);
         }
         return false;
@@ -467,20 +625,17 @@ class WebTransportLink extends Link {
     #writer;
     #writing = 0;
     #closed = false;
-    /** What was read and is no whole frame yet. */
-    #chunks = [];
-    #size = 0;
     #begun = false;
 
     /** Begins to open: `opened` is the link to come, `abort` gives it up. */
-    static open(url, { maxPacket, certificateHashes }) {
+    static open(url, { maxPacket, certificateHashes, token }) {
         if (!globalThis.WebTransport) {
             throw new HaulError("unsupported", `dial ${shown(url)}: this browser has no WebTransport, or the page is not secure`);
         }
         let transport;
         try {
             const hashes = certificateHashes.map((hash) => ({ algorithm: "sha-256", value: hashBytes(hash) }));
-            transport = new WebTransport(String(url).replace(/^wt:/, "https:"), {
+            transport = new WebTransport(withToken(url, token).replace(/^wt:/, "https:"), {
                 protocols: [PROTOCOL], ...(hashes.length > 0 && { serverCertificateHashes: hashes }),
             });
         } catch (cause) {
@@ -508,64 +663,34 @@ class WebTransportLink extends Link {
     }
 
     async #run(reader, maxPacket) {
+        const frames = new Frames(maxPacket);
         let why = new HaulError("closed", "the stream ended without a close");
         try {
             for (;;) {
                 const { value, done } = await reader.read();
                 if (done) break;
-                this.#chunks.push(value);
-                this.#size += value.length;
-                while (this.#next(maxPacket));
+                if (this.broken) continue;
+                frames.push(value);
+                while (this.hear(() => this.#next(frames), maxPacket));
             }
         } catch (cause) {
             why = new HaulError("closed", `the WebTransport session was cut: ${cause?.message}`, { cause });
         }
         this.judge("ended");
-        this.onlost(why);
+        this.tell("lost", why);
         this.#transport.close();
     }
 
-    /** Hears one frame of what was read, if there is a whole one. */
-    #next(maxPacket) {
+    #next(frames) {
         if (!this.#begun) {
-            if (this.#size < PREFACE.length) return false;
+            const preface = frames.take(PREFACE.length);
+            if (!preface) return undefined;
+            if (preface.some((byte, at) => byte !== PREFACE[at])) throw malformed("the peer began a stream without its preface");
             this.#begun = true;
-            if (this.#take(PREFACE.length).some((byte, at) => byte !== PREFACE[at])) {
-                this.hear(() => { throw malformed("the peer began a stream without its preface"); }, maxPacket);
-                return false;
-            }
         }
-        if (this.#size < 4) return false;
-        const length = view(this.#peek(4)).getUint32(0);
-        if (length > maxPacket + MAX_HEAD) {
-            this.hear(() => { throw new HaulError("too_large", `a frame of ${length} bytes; at most ${maxPacket}`); }, maxPacket);
-            this.#chunks = [];
-            this.#size = 0;
-            return false;
-        }
-        if (this.#size < 4 + length) return false;
-        const bytes = this.#take(4 + length).subarray(4);
-        this.hear(() => this.#read(bytes), maxPacket);
-        return true;
-    }
-
-    #read(bytes) {
-        const frame = decode(bytes);
-        if (frame.type === "close") this.close(frame.code, frame.reason);
+        const frame = frames.next();
+        if (frame?.type === "close") this.close(frame.code, frame.reason);
         return frame;
-    }
-
-    #peek(size) {
-        if (this.#chunks[0].length < size) this.#chunks = [join(this.#chunks)];
-        return this.#chunks[0].subarray(0, size);
-    }
-
-    #take(size) {
-        const taken = this.#peek(size);
-        this.#chunks[0] = this.#chunks[0].subarray(size);
-        if (this.#chunks[0].length === 0) this.#chunks.shift();
-        this.#size -= size;
-        return taken;
     }
 
     room() {
@@ -573,14 +698,8 @@ class WebTransportLink extends Link {
     }
 
     write(frame) {
-        if (frame.type === "close") return this.close(frame.code, frame.reason);
-        this.#writeFrame(frame);
-    }
-
-    #writeFrame(frame) {
-        const bytes = encode(frame), head = new Uint8Array(4);
-        view(head).setUint32(0, bytes.length);
-        this.#write(join([head, bytes]));
+        if (frame.type === "close") this.close(frame.code, frame.reason);
+        else this.#write(Frames.bytes(frame));
     }
 
     async #write(bytes) {
@@ -593,7 +712,7 @@ class WebTransportLink extends Link {
         }
         const full = this.#writing >= SOCKET_BUFFER;
         this.#writing -= bytes.length;
-        if (full && this.room()) this.onroom();
+        if (full && this.room()) this.tell("room");
     }
 
     /** Says its close once, after what was written; the peer ends the session when it has said its own. */
@@ -601,7 +720,7 @@ class WebTransportLink extends Link {
         if (this.#closed) return;
         this.onjudged = undefined;
         this.#closed = true;
-        this.#writeFrame({ type: "close", code, reason: cut(reason, 123) });
+        this.#write(Frames.bytes({ type: "close", code, reason: cut(reason, 123) }));
         this.#writer.close().catch(() => {});
         setTimeout(() => this.#transport.close(), FAREWELL);
     }
@@ -614,14 +733,343 @@ function hashBytes(hash) {
     return Uint8Array.from({ length: 32 }, (_, at) => parseInt(hex.slice(2 * at, 2 * at + 2), 16));
 }
 
-/** Begins to open a link by what the URL says. */
-function open(url, options) {
-    return (/^wt:/.test(url) ? WebTransportLink : WebSocketLink).open(url, options);
+/** Events out of an event stream (WHATWG HTML section 9.2.6). */
+class Events {
+    #decoder = new TextDecoder("utf-8", { fatal: true });
+    #most;
+    #line = "";
+    #endedWithReturn = false;
+    // The event that has begun.
+    #name = "";
+    #data = [];
+    #size = 0;
+    #id;
+
+    /** The id of the last event, to begin behind. */
+    lastId;
+    /** After how many milliseconds the server wants to be come back to. */
+    retry;
+
+    /** Events of at most `most` characters; after a cut with what was known before. */
+    constructor(most, { lastId = "", retry = 3000 } = {}) {
+        this.#most = most;
+        this.#id = this.lastId = lastId;
+        this.retry = retry;
+    }
+
+    /** The events that `bytes` make whole. Throws `too_large`, and `codec` for what is no UTF-8. */
+    *read(bytes) {
+        let text;
+        try {
+            text = this.#decoder.decode(bytes, { stream: true });
+        } catch (cause) {
+            throw new HaulError("codec", "the event stream is not UTF-8", { cause });
+        }
+        if (text === "") return;
+        if (this.#endedWithReturn && text.startsWith("\n")) text = text.slice(1);
+        this.#endedWithReturn = text.endsWith("\r");
+        const lines = text.split(/\r\n|\r|\n/);
+        lines[0] = this.#line + lines[0];
+        this.#line = lines.pop();
+        for (const line of lines) {
+            const event = this.#take(line);
+            if (event) yield event;
+        }
+        this.#bound(this.#line.length);
+    }
+
+    #bound(more) {
+        if (this.#size + more > this.#most) throw new HaulError("too_large", `an event of more than ${this.#most} characters`);
+    }
+
+    #take(line) {
+        if (line === "") return this.#end();
+        const [, name, value] = /^([^:]*)(?:: ?)?([^]*)$/.exec(line);
+        this.#bound(line.length);
+        if (name === "event") this.#name = value;
+        else if (name === "id" && !value.includes("\0")) this.#id = value;
+        else if (name === "retry" && /^[0-9]+$/.test(value)) this.retry = Math.min(Number(value), LONGEST_RETRY);
+        else if (name === "data") {
+            this.#data.push(value);
+            this.#size += line.length + 1;
+        }
+        return undefined;
+    }
+
+    #end() {
+        this.lastId = this.#id;
+        const event = this.#data.length > 0 ? { name: this.#name || "message", data: this.#data.join("\n") } : undefined;
+        this.#name = "";
+        this.#data = [];
+        this.#size = 0;
+        return event;
+    }
 }
 
-/** A URL without what may be secret. */
-function shown(url) {
-    return String(url).replace(/[?#].*$/, "").replace(/\/\/[^/@]*@/, "//");
+/** The most of a server's `retry` that is heeded, in milliseconds. */
+const LONGEST_RETRY = 3_600_000;
+/** What an event may have beside a packet: a head, and what is around base64. */
+const EVENT_SLACK = 128 << 10;
+/** Bytes of a POST. */
+const POST = 256 << 10;
+/** How long the answer to a POST may take: longer than a server holds one that it cannot take yet. */
+const ANSWER = 30_000;
+/** How long an event stream that was cut, and a POST that fails, are tried again. A session looks for another link at once. */
+const PATIENCE = 10_000;
+/** The waits before a POST is sent again. */
+const AGAIN = { base: 50, factor: 2, cap: 5000 };
+
+class EventStreamLink extends Link {
+    #url;
+    #options;
+    #patience;
+    /** What the server calls this client; whoever knows it may POST. */
+    #session;
+    // What ends the request for events, and the POST that is under way.
+    #getting;
+    #sending;
+    // What goes out: bytes of frames, in POSTs that are numbered, so that one whose answer was lost is taken once.
+    #queue = [];
+    #queued = 0;
+    #number = 0;
+    #posting = false;
+    // How far it has ended: both ends' closes, and all of it.
+    #closed = false;
+    #peerClosed = false;
+    #over = false;
+    #leave = () => this.#lose(new HaulError("closed", "the page was left"));
+
+    /** Begins to open: `opened` is the link to come, `abort` gives it up. */
+    static open(url, options) {
+        const link = new EventStreamLink(url, options);
+        return { opened: link.#open(), abort: () => link.#cut() };
+    }
+
+    constructor(url, options) {
+        super();
+        try {
+            this.#url = new URL(String(url).replace(/^sse(s?):/, "http$1:"));
+        } catch (cause) {
+            throw new HaulError("config", `dial ${shown(url)}: ${cause.message}`, { cause });
+        }
+        this.#url.hash = "";
+        this.#options = options;
+        this.#patience = options.session ? 0 : PATIENCE;
+    }
+
+    async #open() {
+        const events = this.#listen(), { value: first } = await events.next();
+        if (first?.name !== "haul-session") throw new HaulError("protocol", `dial ${shown(this.#url)}: the first event is no session`);
+        this.#session = first.data;
+        // A page that is left would otherwise count until the server has waited for it in vain.
+        globalThis.addEventListener?.("pagehide", this.#leave);
+        this.#run(events);
+        return this;
+    }
+
+    #ask(init) {
+        const { token } = this.#options;
+        const headers = { ...init.headers, ...(this.#session && { "haul-session": this.#session }) };
+        return request(this.#url, { ...init, headers, token });
+    }
+
+    async #get(lastId) {
+        const headers = { accept: "text/event-stream", "haul-protocol": PROTOCOL, ...(lastId && { "last-event-id": lastId }) };
+        const stop = this.#getting = new AbortController();
+        const response = await this.#ask({ headers, timeout: this.#options.timeout, stop });
+        const type = response.headers.get("content-type") ?? "";
+        if (response.headers.get("haul-protocol") === PROTOCOL && /^text\/event-stream\s*(;|$)/i.test(type)) return response.body.getReader();
+        stop.abort();
+        throw new HaulError("unsupported", `dial ${shown(this.#url)}: the server does not speak ${PROTOCOL} in event streams`);
+    }
+
+    /** Events, over as many requests as it takes. Throws why it cannot be gone on with. */
+    async *#listen() {
+        let events = new Events(this.#options.maxPacket + EVENT_SLACK), since, tries = 0;
+        for (;;) {
+            let why = new HaulError("closed", "the server ended the event stream");
+            try {
+                const reader = await this.#get(events.lastId);
+                if (tries > 0) this.tell("state", { name: "connected" });
+                for (;;) {
+                    const { value, done } = await reader.read();
+                    if (done) break;
+                    for (const event of events.read(value)) {
+                        [since, tries] = [undefined, 0];
+                        yield event;
+                    }
+                }
+            } catch (cause) {
+                why = cause instanceof HaulError ? cause : new HaulError("closed", `the event stream was cut: ${cause.message}`, { cause });
+            }
+            if (!this.#session || this.#over || this.#peerClosed) throw why;
+            since ??= Date.now();
+            if (this.#isOver(why, since)) throw why;
+            tries += 1;
+            this.tell("state", { name: "reconnecting", attempt: tries, error: why });
+            const wait = Math.max(drawn({ base: events.retry, factor: 2, cap: Math.max(30_000, events.retry) }, tries - 1), why.retryAfter ?? 0);
+            await pause(Math.min(wait, this.#patience));
+            // What was not whole was not said.
+            events = new Events(this.#options.maxPacket + EVENT_SLACK, events);
+        }
+    }
+
+    async #run(events) {
+        const { maxPacket } = this.#options, frames = new Frames(maxPacket);
+        try {
+            for await (const { name, data } of events) {
+                if (name === "haul-cut") {
+                    this.#session = undefined;
+                    throw new HaulError("closed", "the peer cut the connection");
+                }
+                if (name !== "message" || this.broken) continue;
+                this.hear(() => void frames.push(bytesOf(data)), maxPacket);
+                while (!this.broken && this.hear(() => this.#next(frames), maxPacket));
+            }
+        } catch (error) {
+            this.#lose(error);
+        }
+    }
+
+    #next(frames) {
+        const frame = frames.next();
+        if (frame?.type === "close") {
+            this.#peerClosed = true;
+            this.close(frame.code, frame.reason);
+            this.#endIfClosed();
+        }
+        return frame;
+    }
+
+    room() {
+        return !this.#closed && !this.#over && this.#queued < SOCKET_BUFFER;
+    }
+
+    write(frame) {
+        if (frame.type === "close") this.close(frame.code, frame.reason);
+        else this.#write(Frames.bytes(frame));
+    }
+
+    #write(bytes) {
+        this.#queue.push(bytes);
+        this.#queued += bytes.length;
+        this.#post();
+    }
+
+    /** POSTs what has gathered, one after another. */
+    async #post() {
+        if (this.#posting) return;
+        this.#posting = true;
+        try {
+            // What is written in the same moment goes together.
+            await undefined;
+            while (this.#queue.length > 0 && !this.#over) {
+                const body = this.#gathered(), full = this.#queued >= SOCKET_BUFFER;
+                await this.#deliver(body);
+                this.#number += 1;
+                this.#queued -= body.length;
+                if (full && this.room()) this.tell("room");
+            }
+        } catch (error) {
+            this.#lose(error);
+        }
+        this.#posting = false;
+        this.#endIfClosed();
+    }
+
+    /** At most `POST` bytes of what waits, cut anywhere. */
+    #gathered() {
+        const parts = [];
+        for (let room = POST; room > 0 && this.#queue.length > 0;) {
+            const part = this.#queue[0].subarray(0, room);
+            parts.push(part);
+            room -= part.length;
+            if (part.length === this.#queue[0].length) this.#queue.shift();
+            else this.#queue[0] = this.#queue[0].subarray(part.length);
+        }
+        return join(parts);
+    }
+
+    /** Sends the POST of this number until it is taken. */
+    async #deliver(body) {
+        const headers = { "haul-number": String(this.#number), "content-type": "application/octet-stream" };
+        for (let tries = 0, since; ; tries += 1) {
+            const stop = this.#sending = new AbortController();
+            try {
+                await this.#ask({ method: "POST", headers, body, timeout: ANSWER, stop });
+                return;
+            } catch (error) {
+                if (this.#over) throw error;
+                if (error.busy) {
+                    // Nothing is wrong: the peer's application has yet to read what came before.
+                    [tries, since] = [-1, undefined];
+                    continue;
+                }
+                since ??= Date.now();
+                if (this.#isOver(error, since)) throw error;
+                await pause(drawn(AGAIN, tries));
+            }
+        }
+    }
+
+    /** Whether it is not to be tried again after it has failed since then. */
+    #isOver(error, since) {
+        return error.status !== "transient" || Date.now() - since >= this.#patience;
+    }
+
+    /** Says its close once, after what was written; the peer ends the event stream when it has said its own. */
+    close(code, reason) {
+        if (this.#closed || this.#over) return;
+        this.onjudged = undefined;
+        this.#closed = true;
+        this.#write(Frames.bytes({ type: "close", code, reason: cut(reason, 123) }));
+        setTimeout(() => this.#cut(), FAREWELL);
+    }
+
+    /** The link is lost: the peer is told, if it can be. */
+    #lose(error) {
+        if (this.#over || this.#peerClosed) return;
+        this.judge("ended");
+        if (error.kind === "not_found") {
+            // The server knows it no more, which another link may mend.
+            error = new HaulError("closed", `the session has ended: ${error.message}`, { cause: error });
+            this.#session = undefined;
+        }
+        this.#cut();
+        this.tell("lost", error);
+    }
+
+    #endIfClosed() {
+        if (this.#closed && this.#peerClosed && !this.#posting) this.#done();
+    }
+
+    #cut() {
+        if (this.#over) return;
+        if (this.#session) this.#ask({ method: "DELETE", keepalive: true, timeout: this.#options.timeout }).catch(() => {});
+        this.#done();
+    }
+
+    #done() {
+        this.#over = true;
+        globalThis.removeEventListener?.("pagehide", this.#leave);
+        this.#getting?.abort();
+        this.#sending?.abort();
+    }
+}
+
+/** The bytes of base64. Throws `protocol`. */
+function bytesOf(base64) {
+    try {
+        return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+    } catch (cause) {
+        throw new HaulError("protocol", "an event is not base64", { cause });
+    }
+}
+
+/** Begins to open a link by what the URL says. */
+function open(url, options) {
+    const link = /^wt:/.test(url) ? WebTransportLink : /^sses?:/.test(url) ? EventStreamLink : WebSocketLink;
+    return link.open(url, options);
 }
 
 // ---- the race: as crates/layers/adaptive has it ----
@@ -722,42 +1170,121 @@ function noneOpened(failed) {
     return new HaulError(kind, failed.map((error) => error.message).join("; "), { status });
 }
 
-/** Opens a link to one of `urls` within `timeout` milliseconds, `greet` included. */
-async function dial(urls, options, greet = (link) => link) {
-    const { opened, abort } = race(urls, options);
-    let timer, link;
+/** Opens a link to one of the `places` within `timeout` milliseconds, `greet` included. */
+async function dial(places, options, greet = (link) => link) {
+    let timer, racing, link, over = false;
     const late = new Promise((_, reject) => {
         timer = setTimeout(() => {
             link?.judge("silent");
-            reject(new HaulError("timeout", `dial ${urls.map(shown).join(", ")}: nothing stands after ${options.timeout} ms`));
+            reject(new HaulError("timeout", `dial ${places}: nothing stands after ${options.timeout} ms`));
         }, options.timeout);
     });
+    const first = async () => {
+        const { urls, certificateHashes } = await places.find();
+        if (over) return undefined;
+        racing = race(urls, { ...options, certificateHashes });
+        return greet(link = await racing.opened);
+    };
     try {
-        return await Promise.race([opened.then((first) => greet(link = first)), late]);
+        return await Promise.race([first(), late]);
     } catch (error) {
-        abort();
+        over = true;
+        racing?.abort();
         throw error;
     } finally {
         clearTimeout(timer);
     }
 }
 
+// ---- gateways ----
+
+/** The URLs that were given. */
+class Listed {
+    #urls;
+    #options;
+
+    constructor(urls, options) {
+        this.#urls = urls;
+        this.#options = options;
+    }
+
+    async find() {
+        return { urls: this.#urls, certificateHashes: this.#options.certificateHashes };
+    }
+
+    toString() {
+        return this.#urls.map(shown).join(", ");
+    }
+}
+
+/** Schemes by protocol: behind plain HTTP, and behind HTTPS. */
+const SCHEMES = { wt: ["wt:", "wt:"], ws: ["ws:", "wss:"], sse: ["sse:", "sses:"] };
+
+/** What `/haul.json` of a gateway names. It is asked each time, as its certificates change; where it does not answer within a
+ * head start, it will be as before. */
+class Gateway {
+    #url;
+    #options;
+    #known;
+
+    constructor(url, options) {
+        this.#url = url;
+        this.#options = options;
+    }
+
+    async find() {
+        const asked = this.#ask();
+        if (!this.#known) return asked;
+        const before = () => this.#known;
+        return Promise.race([asked.catch(before), pause(this.#options.adaptive.headStart).then(before)]);
+    }
+
+    async #ask() {
+        const { timeout, token } = this.#options, at = new URL("/haul.json", this.#url);
+        const response = await request(at, { timeout, token });
+        const { protocols, certificateHashes } = await response.json().catch(() => ({}));
+        const known = [protocols].flat().filter((name) => Object.hasOwn(SCHEMES, name));
+        if (known.length === 0) throw new HaulError("protocol", `${shown(at)} names no protocol that this module speaks`);
+        const secure = this.#url.protocol === "https:" ? 1 : 0;
+        const urls = known.map((name) => this.#url.href.replace(/^https?:/, SCHEMES[name][secure]));
+        return this.#known = { urls, certificateHashes: [...this.#options.certificateHashes, ...certificateHashes ?? []] };
+    }
+
+    toString() {
+        return shown(this.#url);
+    }
+}
+
+/** Where these lead: one gateway by `http://`, `https://` or a path of the page's own, or a list of links. Throws `config`. */
+function placesOf(url, options) {
+    const urls = [url].flat().map(String), web = (url) => /^(https?:|\/)/.test(url);
+    if (urls.length === 0) throw new HaulError("config", "connect: no URL");
+    if (!urls.some(web)) return new Listed(urls, options);
+    if (urls.length > 1) throw new HaulError("config", `connect: ${urls.find(web)} stands alone, not in a list`);
+    try {
+        return new Gateway(new URL(urls[0], globalThis.location?.href), options);
+    } catch (cause) {
+        throw new HaulError("config", `connect ${shown(urls[0])}: ${cause.message}`, { cause });
+    }
+}
+
 // ---- channels: what a connection stands on ----
 //
-// A channel is a link, or a session over links. `onframe(frame, settle)` gives what arrived, and `settle()` is called when
-// the application has it; `onend(error)` is the last word, without an error after a close that both ends said.
+// A channel is a link, or a session over links. Its hearer is told `frame(frame, settle)`, and calls `settle()` when the
+// application has it; `room` and `state` as a link's; and as the last word its `end(error)`.
 
-class Plain {
-    onframe = () => {};
-    onroom = () => {};
-    onend = () => {};
+class Plain extends Told {
     #link;
 
     constructor(link) {
+        super();
         this.#link = link;
-        link.onroom = () => this.onroom();
-        link.onframe = (frame) => this.onframe(frame, () => {});
-        link.onlost = (error) => this.onend(error);
+        link.hearer = {
+            frame: (frame) => this.tell("frame", frame, () => {}),
+            lost: (error) => this.tell("end", error),
+            room: () => this.tell("room"),
+            state: (state) => this.tell("state", state),
+        };
     }
 
     room() {
@@ -783,6 +1310,8 @@ class Plain {
     }
 }
 
+/** The ping by which a client learns whether the server speaks sessions. */
+const PROBE = "haul session";
 /** What a client begins a session with: see `SessionOptions` in haul.d.ts. */
 const SESSION = {
     replayBytes: 1 << 20, replayPackets: 16_384, attempts: Infinity, base: 200, factor: 2, cap: 30_000, deadline: Infinity,
@@ -802,12 +1331,8 @@ function refusal({ reason, text }) {
     return new HaulError(kind, `the session was refused: ${text}`, { status });
 }
 
-class Session {
-    onframe = () => {};
-    onroom = () => {};
-    onend = () => {};
-    onstate = () => {};
-    #urls;
+class Session extends Told {
+    #places;
     #options;
     #link;
     #key;
@@ -834,14 +1359,15 @@ class Session {
     /** Where the last link led. */
     url;
 
-    constructor(urls, options) {
-        this.#urls = urls;
+    constructor(places, options) {
+        super();
+        this.#places = places;
         this.#options = options;
         this.#window = options.session.replayBytes;
     }
 
     async open() {
-        await dial(this.#urls, this.#options, (link) => this.#open(link));
+        await dial(this.#places, this.#options, (link) => this.#open(link));
         return this;
     }
 
@@ -887,7 +1413,7 @@ class Session {
         if (this.#over) return;
         this.#over = true;
         this.#drop((link) => link.close(4002, error?.message ?? ""));
-        this.onend(error);
+        this.tell("end", error);
     }
 
     // -- greeting --
@@ -926,7 +1452,7 @@ class Session {
         const message = `a new session took the place of one that the peer no longer had: ${ours}, and what the peer sent `
             + `after its packet ${received} is unknown`;
         const facts = { received, from: lost?.from, to: lost?.to, oursMaybeLost: lost?.count ?? 0 };
-        this.onframe({ type: "gap", error: new HaulError("gap", message, facts) }, () => {});
+        this.tell("frame", { type: "gap", error: new HaulError("gap", message, facts) }, () => {});
         this.#begin(link, again, lost);
     }
 
@@ -963,14 +1489,16 @@ class Session {
         this.#link = link;
         this.url = link.url;
         this.#since = Date.now();
-        link.onframe = (frame) => this.#hear(frame);
-        link.onlost = (error) => this.#lost(error);
-        link.onroom = () => this.onroom();
         this.#told = this.#taken;
         for (const note of [...notes, { word: "ack", settled: this.#taken }]) this.#say(note);
         for (const { frame } of this.#kept.slice(received - this.#settled)) link.write(frame);
-        this.onstate({ name: "connected" });
-        this.onroom();
+        this.tell("state", { name: "connected" });
+        this.tell("room");
+        link.hearer = {
+            frame: (frame) => this.#hear(frame),
+            lost: (error) => this.#lost(error),
+            room: () => this.tell("room"),
+        };
     }
 
     // -- what is lost and found --
@@ -983,22 +1511,22 @@ class Session {
     }
 
     async #reconnect(why) {
-        const { attempts, base, factor, cap, deadline, stableAfter } = this.#options.session;
+        const { attempts, deadline, stableAfter } = this.#options.session;
         const began = Date.now();
         if (began - this.#since >= stableAfter) this.#streak = 0;
         for (let attempt = 1; ; attempt += 1) {
-            const backoff = this.#streak === 0 ? 0 : Math.random() * Math.min(cap, base * factor ** (this.#streak - 1));
+            const backoff = this.#streak === 0 ? 0 : drawn(this.#options.session, this.#streak - 1);
             const wait = Math.max(backoff, why.retryAfter ?? 0);
             if (this.#streak >= attempts || Date.now() + wait - began > deadline) {
                 const facts = { status: "exhausted", sent: this.unsettled > 0 ? "maybe" : "no", dials: this.#streak };
                 return this.#end(why.with({ ...facts, unsettled: this.unsettled }));
             }
             this.#streak += 1;
-            this.onstate({ name: "reconnecting", attempt, error: why });
+            this.tell("state", { name: "reconnecting", attempt, error: why });
             await pause(wait);
             if (this.#over) return;
             try {
-                return await dial(this.#urls, this.#options, (link) => this.#resume(link));
+                return await dial(this.#places, this.#options, (link) => this.#resume(link));
             } catch (error) {
                 if (this.#over) return;
                 if (error.status === "permanent") return this.#end(error);
@@ -1020,7 +1548,7 @@ class Session {
             case "ping":
                 return this.#link.write({ type: "pong", payload: frame.payload });
             case "pong":
-                return;
+                return this.tell("frame", frame, () => {});
         }
         const number = this.#received;
         const epoch = this.#epoch;
@@ -1029,14 +1557,14 @@ class Session {
         const settle = () => {
             if (epoch === this.#epoch) this.#settle(number);
         };
-        if (frame.type === "packet") return this.onframe(frame, settle);
+        if (frame.type === "packet") return this.tell("frame", frame, settle);
         this.#settle(number);
         if (frame.type === "receipt") this.#awaited.delete(frame.id);
         if (frame.type === "close") {
             this.#over = true;
             this.#drop(() => {});
         }
-        this.onframe(frame, () => {});
+        this.tell("frame", frame, () => {});
     }
 
     #note(note) {
@@ -1051,12 +1579,12 @@ class Session {
                     if (frame.receipt === true) this.#awaited.set(frame.packet.id, frame);
                 }
                 this.#settled = Math.max(this.#settled, note.settled);
-                return this.onroom();
+                return this.tell("room");
             }
             case "gap": {
                 const message = `the peer lost its session: of its packets ${note.from} to ${note.to - 1} some may be missing`;
                 const error = new HaulError("gap", message, { from: note.from, to: note.to });
-                return this.onframe({ type: "gap", error }, () => {});
+                return this.tell("frame", { type: "gap", error }, () => {});
             }
             case "abort":
                 throw new HaulError("closed", `the peer aborted the session: code ${note.code} ${note.text}`, {
@@ -1095,43 +1623,43 @@ class Session {
     }
 }
 
-/** Asks, and once more when the server says that it hears; the answer. Rejects if the link ends before. */
+/** How long a server that answers pings may take to say hello, in milliseconds. */
+const HELLO = 2000;
+
+/** Asks, and once more when the server says that it hears; the answer. What comes behind it waits for the next hearer. Rejects
+ * if the link ends before, and with `unsupported` if the server answers pings and does not greet. */
 function ask(link, question) {
     const say = () => link.write({ type: "note", text: encodeNote(question) });
     return new Promise((resolve, reject) => {
-        link.onlost = reject;
-        link.onframe = (frame) => {
-            if (frame.type === "ping" && decoder.decode(frame.payload) !== "haul session") {
-                return link.write({ type: "pong", payload: frame.payload });
+        const frame = (frame) => {
+            const probe = frame.payload && String.fromCharCode(...frame.payload) === PROBE;
+            switch (frame.type) {
+                case "ping":
+                    return probe || link.write({ type: "pong", payload: frame.payload });
+                case "pong":
+                    return probe && setTimeout(reject, HELLO, new HaulError("unsupported", "the server does not speak sessions"));
+                case "close":
+                    return reject(new HaulError("closed", `the peer closed instead of greeting: ${frame.code} ${frame.reason}`));
+                case "note": {
+                    const note = decodeNote(frame.text);
+                    if (note.word === "hello") return say();
+                    link.hearer = undefined;
+                    return resolve(note);
+                }
+                default:
+                    throw new HaulError("protocol", "the peer began without greeting: it speaks no sessions");
             }
-            if (frame.type === "ping" || frame.type === "pong") return;
-            if (frame.type === "close") {
-                return reject(new HaulError("closed", `the peer closed instead of greeting: ${frame.code} ${frame.reason}`));
-            }
+        };
+        const heard = (heard) => {
             try {
-                if (frame.type !== "note") throw new HaulError("protocol", "the peer began without greeting: it speaks no sessions");
-                const note = decodeNote(frame.text);
-                if (note.word === "hello") say();
-                else resolve(note);
+                frame(heard);
             } catch (error) {
                 reject(error);
             }
         };
+        link.hearer = { frame: heard, lost: reject };
         say();
-        link.write({ type: "ping", payload: encoder.encode("haul session") });
-    });
-}
-
-/** Waits so many milliseconds, or until the browser finds a network again. */
-function pause(wait) {
-    return new Promise((resolve) => {
-        const done = () => {
-            clearTimeout(timer);
-            globalThis.removeEventListener?.("online", done);
-            resolve();
-        };
-        const timer = setTimeout(done, wait);
-        globalThis.addEventListener?.("online", done);
+        link.write({ type: "ping", payload: encoder.encode(PROBE) });
     });
 }
 
@@ -1139,15 +1667,19 @@ function pause(wait) {
 
 /** What a connection begins with: see `Options` in haul.d.ts. */
 const OPTIONS = {
-    session: false, adaptive: {}, certificateHashes: [], timeout: 10_000, maxPacket: 16 << 20, sendBuffer: 128 << 10, sendPackets: 4096, receiveBuffer: 32 << 20,
-    closeDeadline: 5000, maxWaiting: 4096, maxUnanswered: 65_536,
+    session: false, adaptive: {}, token: "", certificateHashes: [], timeout: 10_000, maxPacket: 16 << 20, sendBuffer: 128 << 10,
+    sendPackets: 4096, receiveBuffer: 32 << 20, closeDeadline: 5000, maxWaiting: 4096, maxUnanswered: 65_536,
 };
+/** Pings that may wait for their answers. */
+const MAX_PINGS = 64;
 
 function checked(given, defaults, what) {
     for (const [name, value] of Object.entries(given)) {
         if (!Object.hasOwn(defaults, name)) throw new HaulError("config", `${what}: no option ${name}; there are ${Object.keys(defaults).join(", ")}`);
         if (name === "certificateHashes") {
             if (!Array.isArray(value)) throw new HaulError("config", `${what}: certificateHashes is no array`);
+        } else if (name === "token") {
+            if (typeof value !== "string") throw new HaulError("config", `${what}: token is no string`);
         } else if (!["session", "adaptive"].includes(name) && !(typeof value === "number" && value > 0)) {
             throw new HaulError("config", `${what}: ${name} is ${value}, not a positive number`);
         }
@@ -1155,18 +1687,17 @@ function checked(given, defaults, what) {
     return { ...defaults, ...given };
 }
 
-/** Connects to a `ws://`, `wss://` or `wt://` URL, or to the first of several that opens. Rejects with `connect`, `timeout`,
- * `unsupported`, `config`, and a session's refusal. */
+/** Connects to a gateway by `http://`, `https://` or a path, or to the first that opens of `wt://`, `ws://`, `wss://`, `sse://`
+ * and `sses://` URLs. Rejects with `connect`, `timeout`, `unauthorized`, `unsupported`, `config`, and a session's refusal. */
 export async function connect(url, given = {}) {
     const options = checked(given, OPTIONS, "connect");
-    const urls = [url].flat().map(String);
-    if (urls.length === 0) throw new HaulError("config", "connect: no URL");
     options.adaptive = checked(options.adaptive, ADAPTIVE, "adaptive");
     const { headStart } = options.adaptive;
     if (headStart < 10 || headStart > 2000) throw new HaulError("config", `adaptive: headStart is ${headStart}, not 10 to 2000`);
-    if (!options.session) return new Connection(new Plain(await dial(urls, options)), options);
+    const places = placesOf(url, options);
+    if (!options.session) return new Connection(new Plain(await dial(places, options)), options);
     options.session = checked(options.session === true ? {} : options.session, SESSION, "session");
-    return new Connection(await new Session(urls, options).open(), options);
+    return new Connection(await new Session(places, options).open(), options);
 }
 
 class Connection {
@@ -1184,6 +1715,8 @@ class Connection {
     #waiting = [];
     #finished = false;
     #unanswered = new Map();
+    #pings = new Map();
+    #pinged = 0;
     // What came in, in order: packets and gaps; and who waits for them.
     #inbox = [];
     #inboxBytes = 0;
@@ -1201,10 +1734,12 @@ class Connection {
         });
         // Whoever wants to know asks for `closed`.
         this.#closed.catch(() => {});
-        channel.onframe = (frame, settle) => this.#hear(frame, settle);
-        channel.onroom = () => this.#pump();
-        channel.onend = (error) => this.#end(error);
-        channel.onstate = (state) => this.#set(state);
+        channel.hearer = {
+            frame: (frame, settle) => this.#hear(frame, settle),
+            room: () => this.#pump(),
+            end: (error) => this.#end(error),
+            state: (state) => this.#set(state),
+        };
     }
 
     get state() {
@@ -1280,6 +1815,27 @@ class Connection {
         }
         encode({ type: "packet", packet: new Packet(packet.kind, new Uint8Array(), packet.metadata, packet.id), receipt: false });
         return packet;
+    }
+
+    /** Resolves with how many milliseconds the peer took to answer, behind what was sent before. */
+    async ping() {
+        if (!this.#ended) throw new HaulError("closed", "the connection is closed");
+        if (this.#pings.size >= MAX_PINGS) throw new HaulError("overloaded", `${MAX_PINGS} pings wait for their answers`);
+        const number = this.#pinged += 1, began = performance.now(), { timeout } = this.#options;
+        return new Promise((resolve, reject) => {
+            const timer = setTimeout(() => {
+                this.#pings.delete(number);
+                reject(new HaulError("timeout", `the peer did not answer a ping within ${timeout} ms`));
+            }, timeout);
+            const settle = (error) => {
+                clearTimeout(timer);
+                if (error) reject(error);
+                else resolve(performance.now() - began);
+            };
+            this.#pings.set(number, settle);
+            this.#enqueue({ type: "ping", payload: u64(number) });
+            this.#pump();
+        });
     }
 
     /** No more packets from here; the other direction goes on. */
@@ -1403,6 +1959,11 @@ class Connection {
             case "ping":
                 this.#enqueue({ type: "pong", payload: frame.payload });
                 return this.#pump();
+            case "pong": {
+                const number = frame.payload.length === 8 ? Number(view(frame.payload).getBigUint64(0)) : undefined;
+                this.#pings.get(number)?.();
+                return void this.#pings.delete(number);
+            }
             case "finish":
                 return this.#peerIsDone();
             case "close":
@@ -1441,6 +2002,8 @@ class Connection {
         for (const { refused } of this.#waiting.splice(0)) refused(why.with({ sent: "no" }));
         for (const { reject, frame } of this.#unanswered.values()) reject(why.with({ sent: queued.has(frame) ? "no" : "maybe" }));
         this.#unanswered.clear();
+        for (const settle of this.#pings.values()) settle(why);
+        this.#pings.clear();
         this.#queue = [];
         this.#failure = error;
         if (error) for (const { reject } of this.#readers.splice(0)) reject(error);
