@@ -240,6 +240,20 @@ impl Error {
         }
     }
 
+    /// The outcome of what came behind this failure and was therefore not tried, so that trying again keeps the order: of
+    /// the same kind, transient, nothing sent.
+    #[must_use]
+    pub fn not_tried(&self) -> Self {
+        let error = Self::new(self.kind(), "not tried, because what came before it failed")
+            .with_status(Status::Transient)
+            .with_sent(Sent::No)
+            .with_source(self.clone());
+        match self.retry_after() {
+            Some(wait) => error.with_retry_after(wait),
+            None => error,
+        }
+    }
+
     /// What went wrong, in one word.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
@@ -347,6 +361,20 @@ mod tests {
     fn exhausting_keeps_a_permanent_error_permanent() {
         assert_eq!(Error::new(ErrorKind::Config, "x").exhausted().status(), Status::Permanent);
         assert_eq!(Error::new(ErrorKind::Timeout, "x").exhausted().status(), Status::Exhausted);
+    }
+
+    #[test]
+    fn what_was_not_tried_may_be_tried_when_that_before_it_may() {
+        let why = Error::new(ErrorKind::Overloaded, "full")
+            .with_status(Status::Permanent)
+            .with_retry_after(Duration::from_secs(3));
+        let behind = why.not_tried();
+        assert_eq!(
+            (behind.kind(), behind.status(), behind.sent()),
+            (ErrorKind::Overloaded, Status::Transient, Sent::No)
+        );
+        assert_eq!(behind.retry_after(), Some(Duration::from_secs(3)));
+        assert!(behind.to_string().contains("full"), "{behind}");
     }
 
     #[test]

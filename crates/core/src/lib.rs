@@ -3,6 +3,7 @@
 mod backoff;
 mod batch;
 mod body;
+mod calls;
 mod close;
 mod connection;
 pub mod duration_text;
@@ -28,11 +29,13 @@ mod source;
 mod state;
 mod stream;
 mod subscription;
+mod template;
 pub mod wire;
 
 pub use backoff::Backoff;
 pub use batch::Batch;
 pub use body::Body;
+pub use calls::{Calls, UnderWay};
 pub use close::CloseReason;
 pub use connection::{Connection, PacketSink, PacketStream, Receiver, Sender};
 pub use endpoint::{Endpoint, Options, Place, parse_bytes, parse_duration};
@@ -56,3 +59,4 @@ pub use source::{Ack, AnySource, Delivery, Settle, Source};
 pub use state::{State, StateCell, StateWatch};
 pub use stream::{StreamRead, StreamWrite, exchange_prefaces};
 pub use subscription::Subscription;
+pub use template::Template;
