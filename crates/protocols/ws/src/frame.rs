@@ -2,6 +2,8 @@
 //! read buffer is zeroed at each read and reserves an announced length before a byte of it came.
 
 use std::io::Cursor;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Buf, Bytes, BytesMut};
 use haul_core::wire::{self, Frame, WriteBuf};
@@ -24,11 +26,26 @@ pub(crate) struct WsEncoder {
     role: Role,
     speech: Speech,
     head: Vec<u8>,
+    /// The peer pings in binary messages.
+    pings_in_messages: Arc<AtomicBool>,
 }
 
 impl WsEncoder {
     pub(crate) fn new(role: Role, speech: Speech) -> Self {
-        Self { role, speech, head: Vec::new() }
+        Self { role, speech, head: Vec::new(), pings_in_messages: Arc::default() }
+    }
+
+    /// The encoder that answers what `decoder` hears.
+    pub(crate) fn answering(mut self, decoder: &WsDecoder) -> Self {
+        self.pings_in_messages = decoder.pings_in_messages.clone();
+        self
+    }
+
+    #[inline]
+    fn put_message(&mut self, frame: &Frame, out: &mut WriteBuf) -> Result<()> {
+        let payload = wire::encode_head(frame, &mut self.head)?;
+        self.put(OpCode::Data(Data::Binary), payload, out);
+        Ok(())
     }
 
     /// Appends a frame whose payload is `self.head` and then `payload`.
@@ -69,7 +86,12 @@ impl Encoder for WsEncoder {
         self.head.clear();
         match (self.speech, frame) {
             (_, Frame::Ping(bytes)) => self.put(OpCode::Control(Control::Ping), bytes, out),
-            (_, Frame::Pong(bytes)) => self.put(OpCode::Control(Control::Pong), bytes, out),
+            (_, Frame::Pong(bytes)) => {
+                self.put(OpCode::Control(Control::Pong), bytes, out);
+                if self.pings_in_messages.load(Ordering::Relaxed) {
+                    self.put_message(frame, out)?;
+                }
+            }
             (_, Frame::Close(reason)) => {
                 if reason.code != 1005 {
                     self.head.extend_from_slice(&reason.code.to_be_bytes());
@@ -77,10 +99,7 @@ impl Encoder for WsEncoder {
                 }
                 self.put(OpCode::Control(Control::Close), &Bytes::new(), out);
             }
-            (Speech::Haul, frame) => {
-                let payload = wire::encode_head(frame, &mut self.head)?;
-                self.put(OpCode::Data(Data::Binary), payload, out);
-            }
+            (Speech::Haul, frame) => self.put_message(frame, out)?,
             (Speech::Plain, Frame::Packet { packet, .. }) => self.put_packet(packet, out)?,
             // A plain WebSocket has no half-close: this begins the close.
             (Speech::Plain, Frame::Finish) => return self.encode(&Frame::Close(CloseReason::NORMAL), out),
@@ -107,6 +126,8 @@ pub(crate) struct WsDecoder {
     header: Option<(FrameHeader, usize)>,
     /// The message whose fragments are being joined.
     partial: Option<(Data, BytesMut)>,
+    /// The peer pings in binary messages, as pages do: browsers show them no others.
+    pings_in_messages: Arc<AtomicBool>,
 }
 
 impl WsDecoder {
@@ -119,6 +140,7 @@ impl WsDecoder {
             max_message: max_packet.saturating_add(head),
             header: None,
             partial: None,
+            pings_in_messages: Arc::default(),
         }
     }
 
@@ -268,7 +290,12 @@ impl WsDecoder {
                 }
                 // A WebSocket says its close in a frame of its own (RFC 6455 section 5.5.1).
                 Frame::Close(_) => Err(broken("a close in a binary message")),
-                frame => Ok(frame),
+                frame => {
+                    if matches!(frame, Frame::Ping(_)) {
+                        self.pings_in_messages.store(true, Ordering::Relaxed);
+                    }
+                    Ok(frame)
+                }
             },
             (Speech::Haul, _) => Err(broken("a text message where subprotocol haul.v1 has binary ones")),
             (Speech::Plain, Data::Text) => Packet::text_from_utf8(payload).map(Frame::packet),

@@ -170,3 +170,21 @@ fn masking_is_its_own_inverse_at_every_length() {
         assert_eq!(bytes, naive);
     }
 }
+
+#[test]
+fn a_ping_in_a_binary_message_is_answered_in_one_too() {
+    let mut decoder = WsDecoder::new(Role::Server, Speech::Haul, 1000);
+    let mut encoder = WsEncoder::new(Role::Server, Speech::Haul).answering(&decoder);
+    let mut page = WsDecoder::new(Role::Client, Speech::Haul, 1000);
+    let pong = || Frame::Pong(Bytes::from_static(b"abc"));
+    let own = encode(&mut encoder, pong());
+    let mut ping = BytesMut::from(&b"\x89\x83\0\0\0\0abc"[..]);
+    assert!(matches!(decoder.next(&mut ping).unwrap(), Some(Frame::Ping(bytes)) if bytes == "abc"));
+    assert_eq!(encode(&mut encoder, pong()), own, "nobody pinged in a message");
+    let mut ping = BytesMut::from(&b"\x82\x85\0\0\0\0\x20\x01abc"[..]);
+    assert!(matches!(decoder.next(&mut ping).unwrap(), Some(Frame::Ping(bytes)) if bytes == "abc"));
+    let mut answer = encode(&mut encoder, pong());
+    assert_eq!(answer.split_to(own.len()), own);
+    assert_eq!(answer[..], *b"\x82\x05\x20\x02abc");
+    assert!(matches!(page.next(&mut answer).unwrap(), Some(Frame::Pong(bytes)) if bytes == "abc"));
+}

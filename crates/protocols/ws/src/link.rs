@@ -23,14 +23,10 @@ pub(crate) fn link(
     info.framing = if haul { haul_core::wire::PROTOCOL } else { "messages" };
     (info.receipts, info.metadata, info.half_close) = (haul, haul, haul);
     (info.kinds, info.pings) = (true, true);
-    let read = WsRead {
-        io: read,
-        read: ReadBuf::starting_with(early),
-        decoder: WsDecoder::new(role, speech, limits.max_packet),
-    };
-    Link::new(info, read, StreamWrite::new(write))
-        .with_encoder(WsEncoder::new(role, speech))
-        .with_limits(limits)
+    let decoder = WsDecoder::new(role, speech, limits.max_packet);
+    let encoder = WsEncoder::new(role, speech).answering(&decoder);
+    let read = WsRead { io: read, read: ReadBuf::starting_with(early), decoder };
+    Link::new(info, read, StreamWrite::new(write)).with_encoder(encoder).with_limits(limits)
 }
 
 struct WsRead<R> {
