@@ -53,6 +53,11 @@ pub trait Encoder: Send {
     fn encode(&mut self, frame: &Frame, out: &mut WriteBuf) -> Result<()>;
 }
 
+/// Told how many more packets `recv` and the like have answered, or core has discarded, of those that the reading half gave,
+/// in their order: what was only read ahead is not among them. Called where packets are received, at times with a lock of
+/// core held, so that it must neither wait nor use the connection.
+pub type OnReceived = Arc<dyn Fn(u64) + Send + Sync>;
+
 /// A protocol's connection before core drives it: halves, facts, bounds.
 ///
 /// Layers that survive the network compose links, not connections, so that a stack has one queue, one driver and one
@@ -72,6 +77,8 @@ pub struct Link {
     pub multiplex: Option<Arc<dyn Multiplex>>,
     /// The state, where the link itself moves it (a link that reconnects); core moves it otherwise.
     pub state: Option<StateCell>,
+    /// Told how many packets were received, where the link wants to know.
+    pub on_received: Option<OnReceived>,
     /// Dropped when the connection is gone: a listener's permit, a session's handle.
     pub guard: Option<Box<dyn Any + Send>>,
 }
@@ -87,6 +94,7 @@ impl Link {
             encoder: None,
             multiplex: None,
             state: None,
+            on_received: None,
             guard: None,
         }
     }
@@ -116,6 +124,13 @@ impl Link {
     #[must_use]
     pub fn with_state(mut self, state: StateCell) -> Self {
         self.state = Some(state);
+        self
+    }
+
+    /// The link that is told how many packets were received.
+    #[must_use]
+    pub fn with_on_received(mut self, told: impl Fn(u64) + Send + Sync + 'static) -> Self {
+        self.on_received = Some(Arc::new(told));
         self
     }
 

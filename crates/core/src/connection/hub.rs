@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use super::driver::Driver;
 use super::inbox::Inbox;
 use super::outbox::{Outbox, Phase, Writer};
-use crate::link::ReadHalf;
+use crate::link::{OnReceived, ReadHalf};
 use crate::wire::Frame;
 use crate::{
     CloseReason, Error, ErrorKind, Info, Limits, Link, Multiplex, Packet, Result, Sent, State, StateCell,
@@ -25,6 +25,7 @@ pub(super) struct Hub {
     pub(super) limits: Limits,
     pub(super) multiplex: Option<Arc<dyn Multiplex>>,
     pub(super) state: StateCell,
+    on_received: Option<OnReceived>,
     /// The link moves the state to and from `Reconnecting` itself.
     moves_state: bool,
     pub(super) outbox: Mutex<Outbox>,
@@ -115,6 +116,7 @@ impl Hub {
             info: link.info,
             limits: link.limits,
             multiplex: link.multiplex,
+            on_received: link.on_received,
             state: link.state.unwrap_or_else(|| StateCell::new(State::Connected)),
             moves_state,
             outbox: Mutex::new(Outbox::new(link.encoder)),
@@ -158,6 +160,14 @@ impl Hub {
         }
     }
 
+    /// The application has so many more packets, or will never have them.
+    #[inline]
+    pub(super) fn tell_received(&self, count: u64) {
+        if let Some(told) = &self.on_received {
+            told(count);
+        }
+    }
+
     /// The caller is about to wait for what only reading can bring, and does not read: the driver does, at once.
     pub(super) fn read_now(&self) {
         self.read_now.store(true, Ordering::Release);
@@ -173,6 +183,7 @@ impl Hub {
     pub(super) fn no_receiver(&self, dropped: usize) {
         if dropped > 0 {
             lock(&self.inbox).stats.packets_discarded += dropped as u64;
+            self.tell_received(dropped as u64);
         }
         self.receiver_gone.store(true, Ordering::Release);
         self.receiving.store(false, Ordering::Release);
@@ -266,15 +277,16 @@ impl Hub {
 
     /// Takes everything that a [`Link`] is made of; it begins with `ready`, the next one last.
     pub(super) fn take_link(&self, ready: Vec<Packet>) -> Result<Link> {
-        let (write, (read, ahead)) = {
-            let write = lock(&self.writer).half.take();
-            let mut inbox = lock(&self.inbox);
-            (write, (inbox.half.take(), std::mem::take(&mut inbox.ahead)))
-        };
+        let write = lock(&self.writer).half.take();
+        let mut inbox = lock(&self.inbox);
         let mut outbox = lock(&self.outbox);
-        if let Phase::Over(ending) = &outbox.phase {
-            return Err(ending.error());
-        }
+        let closing = match &outbox.phase {
+            Phase::Over(ending) => return Err(ending.error()),
+            Phase::Closing(reason) => Some(reason.clone()),
+            Phase::Open | Phase::Finishing => None,
+        };
+        let (read, ahead) = (inbox.half.take(), inbox.take_ahead(closing));
+        drop(inbox);
         let (Some(write), Some(read)) = (write, read) else {
             return Err(Error::new(ErrorKind::Closed, self.doing("take the link of")));
         };
@@ -295,6 +307,7 @@ impl Hub {
             encoder,
             multiplex: self.multiplex.clone(),
             state: self.moves_state.then(|| self.state.clone()),
+            on_received: self.on_received.clone(),
             guard,
         })
     }
@@ -318,6 +331,10 @@ impl ReadHalf for Ahead {
         if self.frames.is_empty() {
             self.half.take_arrived(packets, most);
         }
+    }
+
+    fn discarded(&self) -> u64 {
+        self.half.discarded()
     }
 }
 

@@ -15,14 +15,19 @@ use crate::{CloseReason, Error, ErrorKind, Level, Packet, PacketId, Receipt, Res
 /// What a gap counts for among what was read ahead.
 const GAP_WEIGHT: usize = 64;
 
+/// Notes that are kept for a layer that takes the link, before anything was received.
+const NOTES: usize = 8;
+
 /// How many packets that have arrived a receiver takes at once.
 const READY: usize = 64;
 
 pub(super) struct Inbox {
     pub(super) half: Option<Box<dyn ReadHalf>>,
-    /// Packets, and errors of kind `Gap` in their place.
-    pub(super) ahead: VecDeque<Result<Frame>>,
+    /// Packets, errors of kind `Gap` in their place, and the first notes.
+    ahead: VecDeque<Result<Frame>>,
     ahead_weight: usize,
+    /// Notes that may still be kept.
+    notes: usize,
     /// Nothing more will be read: cleanly, or why.
     pub(super) end: Option<Result<(), Error>>,
     /// Frames read so far: whether the peer is alive.
@@ -54,23 +59,49 @@ impl Inbox {
             half: Some(half),
             ahead: VecDeque::new(),
             ahead_weight: 0,
+            notes: NOTES,
             end: None,
             heard: 0,
             stats: Stats::default(),
-            active: false,
+            // Whoever has the new connection receives, or takes its link, before the driver reads ahead.
+            active: true,
         }
     }
 
     /// The next packet or gap that was read ahead.
     #[inline]
     fn pop_ahead(&mut self) -> Option<Result<Arrived>> {
-        let ahead = self.ahead.pop_front()?;
-        self.ahead_weight -= ahead.as_ref().map_or(GAP_WEIGHT, Frame::weight);
-        match ahead {
-            Ok(Frame::Packet { packet, receipt }) => Some(Ok(Arrived { packet, receipt })),
-            Ok(_) => None,
-            Err(gap) => Some(Err(gap)),
+        loop {
+            let ahead = self.ahead.pop_front()?;
+            self.ahead_weight -= ahead.as_ref().map_or(GAP_WEIGHT, Frame::weight);
+            match ahead {
+                Ok(Frame::Packet { packet, receipt }) => return Some(Ok(Arrived { packet, receipt })),
+                // A layer would have taken it.
+                Ok(_) => {}
+                Err(gap) => return Some(Err(gap)),
+            }
         }
+    }
+
+    /// Keeps one of the first notes, in case a layer takes the link.
+    fn keep_note(&mut self, note: String) {
+        if self.notes > 0 {
+            self.notes -= 1;
+            self.push_ahead(Ok(Frame::Note(note)));
+        }
+    }
+
+    /// What was read ahead, and the end if it was read, for whoever reads the link from now on; `closing` is the reason
+    /// of the close that was read.
+    pub(super) fn take_ahead(&mut self, closing: Option<CloseReason>) -> VecDeque<Result<Frame>> {
+        let mut frames = std::mem::take(&mut self.ahead);
+        match (&self.end, closing) {
+            (None, _) => {}
+            (Some(Err(why)), _) if why.kind() != ErrorKind::Closed => frames.push_back(Err(why.clone())),
+            (Some(_), Some(reason)) => frames.push_back(Ok(Frame::Close(reason))),
+            (Some(_), None) => frames.push_back(Ok(Frame::Finish)),
+        }
+        frames
     }
 
     #[inline]
@@ -109,7 +140,7 @@ impl Hub {
         ready: &mut Vec<Packet>,
     ) -> Poll<Result<Option<Arrived>>> {
         let mut inbox = lock(&self.inbox);
-        inbox.active = true;
+        (inbox.active, inbox.notes) = (true, 0);
         loop {
             if let Some(ahead) = inbox.pop_ahead() {
                 return Poll::Ready(ahead.map(Some));
@@ -144,7 +175,7 @@ impl Hub {
         limit: usize,
     ) -> Poll<Result<usize>> {
         let mut inbox = lock(&self.inbox);
-        inbox.active = true;
+        (inbox.active, inbox.notes) = (true, 0);
         let mut count = 0;
         while count < limit {
             let next = match inbox.pop_ahead() {
@@ -184,7 +215,10 @@ impl Hub {
                 drop(inbox);
                 Poll::Ready(self.answer_end(end).map(|_| 0))
             }
-            _ => Poll::Ready(Ok(count)),
+            _ => {
+                self.tell_received(count as u64);
+                Poll::Ready(Ok(count))
+            }
         }
     }
 
@@ -286,6 +320,7 @@ impl Hub {
 
     fn discard(&self, inbox: &mut Inbox, arrived: Arrived) {
         inbox.stats.packets_discarded += 1;
+        self.tell_received(1);
         if arrived.receipt
             && let Some(id) = arrived.packet.id()
         {
@@ -318,8 +353,10 @@ impl Hub {
                     self.settle(id, outcome);
                     continue;
                 }
-                // A layer would have taken it.
-                Ok(Some(Frame::Note(_))) => continue,
+                Ok(Some(Frame::Note(note))) => {
+                    inbox.keep_note(note);
+                    continue;
+                }
                 Ok(Some(Frame::Ping(bytes))) => match self.answer(Frame::Pong(bytes)) {
                     Ok(()) => continue,
                     Err(why) => Err(why),

@@ -39,7 +39,7 @@ impl Receiver {
 
     /// See [`Connection::recv`](super::Connection::recv).
     pub async fn recv(&mut self) -> Result<Option<Packet>> {
-        if let Some(packet) = self.ready.pop() {
+        if let Some(packet) = self.pop_ready() {
             return Ok(Some(packet));
         }
         let arrived = self.arrived().await?;
@@ -52,6 +52,7 @@ impl Receiver {
         if !self.ready.is_empty() {
             let count = self.ready.len().min(limit);
             packets.extend(self.ready.drain(self.ready.len() - count..).rev());
+            self.hub().tell_received(count as u64);
             return Ok(count);
         }
         let hub = self.hub();
@@ -68,11 +69,22 @@ impl Receiver {
 
     /// See [`Connection::next`](super::Connection::next).
     pub async fn next_delivery(&mut self) -> Result<Option<Delivery>> {
-        if let Some(packet) = self.ready.pop() {
+        if let Some(packet) = self.pop_ready() {
             return Ok(Some(Delivery::unanswered(packet)));
         }
         let arrived = self.arrived().await?;
-        Ok(arrived.map(|arrived| delivery::delivery(self.hub(), arrived)))
+        Ok(arrived.map(|arrived| {
+            self.hub().tell_received(1);
+            delivery::delivery(self.hub(), arrived)
+        }))
+    }
+
+    /// The next packet of those that came together with the last one.
+    #[inline]
+    fn pop_ready(&mut self) -> Option<Packet> {
+        let packet = self.ready.pop()?;
+        self.hub().tell_received(1);
+        Some(packet)
     }
 
     async fn arrived(&mut self) -> Result<Option<Arrived>> {
@@ -98,6 +110,7 @@ impl Receiver {
     #[inline]
     fn accept(&self, arrived: Option<Arrived>) -> Option<Packet> {
         arrived.map(|arrived| {
+            self.hub().tell_received(1);
             self.hub().acknowledge(&arrived);
             arrived.packet
         })
@@ -105,7 +118,7 @@ impl Receiver {
 
     /// Polls for the next packet: what [`recv`](Self::recv) awaits, without its word to the driver afterwards.
     pub(super) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Packet>>> {
-        if let Some(packet) = self.ready.pop() {
+        if let Some(packet) = self.pop_ready() {
             return Poll::Ready(Ok(Some(packet)));
         }
         let polled = Self::poll_arrived(&self.handle.0, cx, &mut self.ready);

@@ -1,3 +1,5 @@
+mod links;
+
 use std::time::Duration;
 
 use std::task::{Context, Poll};
