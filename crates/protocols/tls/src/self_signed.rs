@@ -1,6 +1,7 @@
 //! Certificates made on the spot, for development and tests.
 
-use std::time::{Duration, SystemTime};
+use std::ops::Range;
+use std::time::SystemTime;
 
 use haul_core::{Error, ErrorKind, Result};
 use rcgen::{CertificateParams, CertifiedKey, KeyPair};
@@ -27,19 +28,22 @@ impl SelfSigned {
         Self::make(names, None)
     }
 
-    /// As [`new`](Self::new), valid from an hour ago for `lifetime`: browsers pin only certificates that are valid for at
-    /// most 14 days (WebTransport, `serverCertificateHashes`).
+    /// As [`new`](Self::new), valid in that time alone: browsers pin only certificates that are valid for at most 14 days
+    /// (WebTransport, `serverCertificateHashes`). Clocks differ: let it begin a while ago.
     ///
     /// # Errors
     /// As [`new`](Self::new).
-    pub fn valid_for<N: Into<String>>(
+    pub fn valid_in<N: Into<String>>(
         names: impl IntoIterator<Item = N>,
-        lifetime: Duration,
+        time: Range<SystemTime>,
     ) -> Result<Self> {
-        Self::make(names, Some(lifetime))
+        Self::make(names, Some(time))
     }
 
-    fn make<N: Into<String>>(names: impl IntoIterator<Item = N>, lifetime: Option<Duration>) -> Result<Self> {
+    fn make<N: Into<String>>(
+        names: impl IntoIterator<Item = N>,
+        time: Option<Range<SystemTime>>,
+    ) -> Result<Self> {
         let names: Vec<String> = names.into_iter().map(Into::into).collect();
         if names.is_empty() {
             return Err(Error::new(
@@ -48,7 +52,7 @@ impl SelfSigned {
             ));
         }
         let asked = names.join(", ");
-        let made = certificate(names, lifetime).map_err(|why| {
+        let made = certificate(names, time).map_err(|why| {
             Error::new(ErrorKind::Config, format!("make a self-signed certificate for {asked}: {why}"))
         })?;
         Ok(Self {
@@ -61,13 +65,12 @@ impl SelfSigned {
 
 fn certificate(
     names: Vec<String>,
-    lifetime: Option<Duration>,
+    time: Option<Range<SystemTime>>,
 ) -> std::result::Result<CertifiedKey<KeyPair>, rcgen::Error> {
     let signing_key = KeyPair::generate()?;
     let mut params = CertificateParams::new(names)?;
-    if let Some(lifetime) = lifetime {
-        let from = SystemTime::now() - Duration::from_secs(3600);
-        (params.not_before, params.not_after) = (from.into(), (from + lifetime).into());
+    if let Some(time) = time {
+        (params.not_before, params.not_after) = (time.start.into(), time.end.into());
     }
     Ok(CertifiedKey { cert: params.self_signed(&signing_key)?, signing_key })
 }

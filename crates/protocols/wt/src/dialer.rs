@@ -8,7 +8,7 @@ use haul_quic::socket;
 use tokio::time::timeout;
 use wtransport_proto::headers::Headers;
 
-use crate::h3::{Http3, Request};
+use crate::h3::{Connect, Http3};
 use crate::link::Wt;
 use crate::options::DialConfig;
 use crate::{ALPN, OFFERED, OWN_STREAMS, SPOKEN, spawn};
@@ -77,7 +77,7 @@ fn request(endpoint: &Endpoint, config: &DialConfig, host: &str, port: u16) -> H
 }
 
 /// Whether the server agreed. Errors: what its status says.
-fn agreed(answer: &Request) -> Result<()> {
+fn agreed(answer: &Connect) -> Result<()> {
     let status = answer.headers.get(":status").unwrap_or_default();
     let kind = match status {
         _ if status.len() == 3 && status.starts_with('2') => return Ok(()),

@@ -33,6 +33,7 @@ const CLOSE_SESSION: u64 = 0x2843;
 /// Error codes (RFC 9114 section 8.1).
 const STREAM_CREATION_ERROR: u32 = 0x103;
 const REQUEST_REJECTED: u32 = 0x10b;
+const NO_ERROR: u32 = 0x100;
 
 /// Largest frame, and capsule, that is read: a field section, settings, a close.
 const MOST: u64 = 16 << 10;
@@ -44,15 +45,17 @@ const WAITING: usize = 64;
 pub(crate) struct Http3 {
     pub(crate) quic: Connection,
     settings: watch::Receiver<bool>,
-    requests: Mutex<mpsc::Receiver<Request>>,
+    requests: Mutex<mpsc::Receiver<Connect>>,
     pub(crate) bi: Mutex<mpsc::Receiver<(u64, SendStream, RecvStream)>>,
     pub(crate) uni: Mutex<mpsc::Receiver<(u64, RecvStream)>>,
+    /// A session stands on it, which closes it.
+    pub(crate) agreed: bool,
     /// HTTP/3 forbids that it ends.
     _control: SendStream,
 }
 
 /// A CONNECT stream: its fields, and its two directions.
-pub(crate) struct Request {
+pub(crate) struct Connect {
     pub(crate) headers: Headers,
     pub(crate) send: SendStream,
     pub(crate) recv: RecvStream,
@@ -63,7 +66,7 @@ struct Sorter {
     quic: Connection,
     deadline: Duration,
     settings: watch::Sender<bool>,
-    requests: mpsc::Sender<Request>,
+    requests: mpsc::Sender<Connect>,
     bi: mpsc::Sender<(u64, SendStream, RecvStream)>,
     uni: mpsc::Sender<(u64, RecvStream)>,
     /// The first stream of the session was handed over.
@@ -105,7 +108,7 @@ impl Http3 {
         };
         tokio::spawn(Arc::new(sorter).run());
         let (requests, bi, uni) = (requests.into(), bi.into(), uni.into());
-        Ok(Self { quic, settings, requests, bi, uni, _control: control })
+        Ok(Self { quic, settings, requests, bi, uni, agreed: false, _control: control })
     }
 
     /// Waits for the peer's settings: before them nothing may be asked of it (draft-ietf-webtrans-http3 section 3.1).
@@ -116,17 +119,17 @@ impl Http3 {
     }
 
     /// The client's request.
-    pub(crate) async fn request(&self) -> Result<Request> {
+    pub(crate) async fn request(&self) -> Result<Connect> {
         self.requests.lock().await.recv().await.ok_or_else(|| self.lost())
     }
 
     /// Asks for a session; the answer's fields come with the stream.
-    pub(crate) async fn ask(&self, headers: &Headers) -> Result<Request> {
+    pub(crate) async fn ask(&self, headers: &Headers) -> Result<Connect> {
         let (mut send, mut recv) = self.quic.open_bi().await.map_err(|why| failure::lost(&why))?;
         send.write_all(&bytes_of(&headers.generate_frame())).await.map_err(broken)?;
         loop {
             match read_frame(&mut recv).await? {
-                Some((HEADERS, payload)) => return Ok(Request { headers: fields(payload)?, send, recv }),
+                Some((HEADERS, payload)) => return Ok(Connect { headers: fields(payload)?, send, recv }),
                 Some(_) => {}
                 None => return Err(self.lost()),
             }
@@ -138,6 +141,15 @@ impl Http3 {
         match self.quic.close_reason() {
             Some(why) => failure::lost(&why),
             None => Error::new(ErrorKind::Protocol, "the peer ended a stream that HTTP/3 needs"),
+        }
+    }
+}
+
+impl Drop for Http3 {
+    /// The sorting tasks hold the connection too: one on which nothing was agreed is closed.
+    fn drop(&mut self) {
+        if !self.agreed {
+            self.quic.close(NO_ERROR.into(), b"no session was agreed on");
         }
     }
 }
@@ -205,7 +217,7 @@ impl Sorter {
             }
             Ok(Some(Err(payload))) => match fields(payload) {
                 Ok(headers) => {
-                    if let Err(refused) = self.requests.try_send(Request { headers, send, recv }) {
+                    if let Err(refused) = self.requests.try_send(Connect { headers, send, recv }) {
                         // One session per connection, as our settings say.
                         reject(refused.into_inner());
                     }
@@ -228,7 +240,7 @@ impl Sorter {
     }
 }
 
-fn reject(mut request: Request) {
+fn reject(mut request: Connect) {
     drop(request.send.reset(REQUEST_REJECTED.into()));
     drop(request.recv.stop(REQUEST_REJECTED.into()));
 }

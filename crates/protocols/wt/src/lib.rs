@@ -1,13 +1,15 @@
 #![doc = include_str!("../README.md")]
 
+mod certificates;
 mod dialer;
 mod h3;
 mod link;
 mod listener;
 mod options;
+mod request;
 
 pub use dialer::Dialer;
-pub use listener::listen;
+pub use listener::{Server, listen};
 
 use haul_core::{Registry, Task};
 

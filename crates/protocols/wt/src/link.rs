@@ -10,7 +10,7 @@ use quinn::{ConnectionError, RecvStream, SendStream, VarInt};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::h3::{self, Http3, Request};
+use crate::h3::{self, Connect, Http3};
 
 /// What begins a stream of the session (draft-ietf-webtrans-http3 section 4.2 and 4.3).
 const UNI: u64 = 0x54;
@@ -57,11 +57,12 @@ impl Over {
 }
 
 impl Wt {
-    pub(crate) fn new(http3: Http3, stream: Request, endpoint: Option<quinn::Endpoint>) -> Self {
-        let Request { send, recv, .. } = stream;
+    pub(crate) fn new(mut http3: Http3, stream: Connect, endpoint: Option<quinn::Endpoint>) -> Self {
+        let Connect { send, recv, .. } = stream;
         let id = h3::number(&recv);
         let mut prefix = Vec::new();
         varint::put(id / 4, &mut prefix);
+        http3.agreed = true;
         let over = Arc::new(Over::default());
         let (goodbye, said) = watch::channel(None);
         tokio::spawn(watch_over(http3.quic.clone(), send, recv, over.clone(), said));

@@ -1,106 +1,135 @@
 //! Listening.
 
+use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use haul_core::wire::PROTOCOL;
-use haul_core::{Endpoint, Error, ErrorKind, Incoming, Link, Listener, Result};
-use haul_quic::raw::{Facts, Session, failure, tls};
+use haul_core::{Endpoint, Error, ErrorKind, Incoming, Link, Listener, Metadata, Result};
+use haul_quic::raw::{Facts, Session, failure};
 use haul_quic::socket;
-use quinn::{EndpointConfig, ServerConfig, TokioRuntime};
-use wtransport_proto::headers::Headers;
+use http::request::Parts;
+use quinn::{EndpointConfig, TokioRuntime};
 
-use crate::h3::{self, Http3, Request};
+use crate::certificates::{Certificates, Clock};
+use crate::h3::Http3;
 use crate::link::Wt;
 use crate::options::ListenConfig;
-use crate::{ALPN, OFFERED, OWN_STREAMS, SPOKEN, spawn};
+use crate::request::Asked;
+use crate::{OWN_STREAMS, spawn};
 
 /// Listens on `wt://host:port/path`; port 0 takes a free one, no path serves any. Without a certificate of its own it makes
-/// one that browsers pin, for 14 days, and its local endpoint names the pin by which to dial it.
+/// one that browsers pin, and its local endpoint names the pin by which to dial it: for 7 days, then it shows another one
+/// ([`Server::certificate_hashes`]).
 ///
 /// Errors: `Config`, also for certificates that cannot be used, `Io` if the address is taken or not ours.
 pub async fn listen(endpoint: Endpoint) -> Result<Listener> {
-    bind(&endpoint).map_err(|why| why.while_doing(format!("listen on {endpoint}")))
+    let anyone = async |_| Ok(Metadata::new());
+    Server::bind(&endpoint, anyone).map(|(_, listener)| listener)
 }
 
-fn bind(endpoint: &Endpoint) -> Result<Listener> {
+/// What a listener shows, for those who tell browsers of it.
+#[derive(Clone)]
+pub struct Server {
+    certificates: Arc<Certificates>,
+}
+
+impl Server {
+    /// As [`listen`], and asks `admit` for each session, before it is answered: the request is a CONNECT with the URI, `origin`
+    /// and `authorization` of the client. What it answers are facts of the connection's `Info`. Its error refuses the session,
+    /// with the status that stands in a fact `status`, or the one of its kind: 401 for `Unauthorized`, 429 for `RateLimited`.
+    /// It has as long as the handshake has.
+    ///
+    /// Needs a tokio runtime. Errors: as `listen`.
+    pub fn bind<A, F>(endpoint: &Endpoint, admit: A) -> Result<(Self, Listener)>
+    where
+        A: Fn(Parts) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<Metadata>> + Send,
+    {
+        bind(endpoint, admit, Box::new(SystemTime::now))
+            .map_err(|why| why.while_doing(format!("listen on {endpoint}")))
+    }
+
+    /// The certificates that were made here and are valid, as browsers pin them (`serverCertificateHashes`): SHA-256 of
+    /// the DER in lower-case hex, at first the one that the next handshake gets. It is valid for 14 days and replaced
+    /// after 7. None where the operator gave a certificate.
+    pub fn certificate_hashes(&self) -> Vec<String> {
+        self.certificates.fingerprints().iter().map(ToString::to_string).collect()
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("certificate_hashes", &self.certificate_hashes()).finish()
+    }
+}
+
+fn bind<A, F>(endpoint: &Endpoint, admit: A, clock: Clock) -> Result<(Server, Listener)>
+where
+    A: Fn(Parts) -> F + Send + Sync + 'static,
+    F: Future<Output = Result<Metadata>> + Send,
+{
     let (config, limits) = ListenConfig::new(endpoint)?;
-    let (own, made) = config.identity(endpoint.host())?;
-    let mut server = ServerConfig::with_crypto(tls::server(&own, ALPN)?);
-    server.transport_config(config.path.transport(OWN_STREAMS)?);
+    let transport = config.path.transport(OWN_STREAMS)?;
+    let certificates = Arc::new(Certificates::new(&config.tls, endpoint, transport, clock)?);
     let socket = socket::bind(endpoint.host(), endpoint.port().unwrap_or(443))?;
     let mut local = endpoint.with_port(socket.local_addr()?.port())?;
-    if made {
+    if config.tls.self_signed.is_none()
+        && let Some(pin) = certificates.fingerprints().first()
+    {
         // The options of a dial stand in the fragment.
         let sign = if local.as_str().contains('#') { '&' } else { '#' };
-        local = format!("{}{sign}pin={}", local.as_str(), own.fingerprint()).parse()?;
+        local = format!("{}{sign}pin={pin}", local.as_str()).parse()?;
     }
-    let quic = quinn::Endpoint::new(EndpointConfig::default(), Some(server), socket, Arc::new(TokioRuntime))?;
-    let incoming = WtIncoming { quic, config, preface: limits.handshake_deadline };
-    Ok(Listener::new(local, incoming, limits, spawn))
+    let server = Some((*certificates.current()?).clone());
+    let quic = quinn::Endpoint::new(EndpointConfig::default(), server, socket, Arc::new(TokioRuntime))?;
+    let server = Server { certificates: certificates.clone() };
+    let incoming = WtIncoming { quic, certificates, config, admit, preface: limits.handshake_deadline };
+    Ok((server, Listener::new(local, incoming, limits, spawn)))
 }
 
-struct WtIncoming {
+struct WtIncoming<A> {
     quic: quinn::Endpoint,
+    certificates: Arc<Certificates>,
     config: ListenConfig,
+    admit: A,
     preface: Duration,
 }
 
-impl WtIncoming {
+impl<A, F> WtIncoming<A>
+where
+    A: Fn(Parts) -> F + Send + Sync + 'static,
+    F: Future<Output = Result<Metadata>> + Send,
+{
     async fn agree(&self, quic: quinn::Connection) -> Result<Link> {
-        let local = self.quic.local_addr()?;
-        let mut facts = Facts::new("wt", &quic, local, &self.config.path, self.preface);
+        let mut facts = Facts::new("wt", &quic, self.quic.local_addr()?, &self.config.path, self.preface);
         let http3 = Http3::start(quic, self.preface).await?;
-        let mut request = http3.request().await?;
-        let headers = &request.headers;
-        let asked = headers.get(":path").unwrap_or_default();
-        let (path, query) = asked.split_once('?').unwrap_or((asked, ""));
-        if headers.get(":method") != Some("CONNECT") || headers.get(":protocol") != Some("webtransport") {
-            answer(&mut request, &[(":status", "501")], true).await?;
-            return Err(Error::new(ErrorKind::Protocol, "it asks for something else than WebTransport"));
+        let mut asked = Asked(http3.request().await?);
+        let agreed = async {
+            let request = asked.head(self.config.serves.as_deref())?;
+            asked.describe(&request, &mut facts.facts);
+            (self.admit)(request).await
+        };
+        match agreed.await {
+            Ok(admitted) => {
+                for (name, value) in admitted.iter() {
+                    facts.facts.set(name.to_owned(), value.to_owned());
+                }
+                asked.agree().await?;
+                Ok(Session::accepted(Wt::new(http3, asked.0, None), facts))
+            }
+            Err(why) => {
+                asked.refuse(&why).await?;
+                Err(why)
+            }
         }
-        if self.config.serves.as_deref().is_some_and(|serves| serves != path) {
-            let why = Error::new(ErrorKind::NotFound, format!("it asks for the path {path}"));
-            answer(&mut request, &[(":status", "404")], true).await?;
-            return Err(why);
-        }
-        facts.facts.set("path", path.to_owned());
-        if !query.is_empty() {
-            facts.facts.set("query", query.to_owned());
-        }
-        if let Some(origin) = headers.get("origin") {
-            facts.facts.set("origin", origin.to_owned());
-        }
-        let spoken = format!("\"{PROTOCOL}\"");
-        if offers_haul(headers) {
-            facts.facts.set("subprotocol", PROTOCOL.to_owned());
-            answer(&mut request, &[(":status", "200"), (SPOKEN, &spoken)], false).await?;
-        } else {
-            answer(&mut request, &[(":status", "200")], false).await?;
-        }
-        Ok(Session::accepted(Wt::new(http3, request, None), facts))
     }
 }
 
-/// Answers a request; a refusal is the last word, and waits until it was heard.
-async fn answer(request: &mut Request, fields: &[(&str, &str)], last: bool) -> Result<()> {
-    let headers: Headers = fields.iter().copied().collect();
-    request.send.write_all(&h3::bytes_of(&headers.generate_frame())).await.map_err(h3::broken)?;
-    if last {
-        // The peer that is gone has heard enough.
-        let _ = request.send.finish();
-        let _ = request.send.stopped().await;
-    }
-    Ok(())
-}
-
-/// Whether haul is among the protocols that the client offers: a list of strings (RFC 9651).
-fn offers_haul(headers: &Headers) -> bool {
-    let offered = headers.get(OFFERED);
-    offered.is_some_and(|offered| offered.split(',').any(|name| name.trim().trim_matches('"') == PROTOCOL))
-}
-
-impl Incoming for WtIncoming {
+impl<A, F> Incoming for WtIncoming<A>
+where
+    A: Fn(Parts) -> F + Send + Sync + 'static,
+    F: Future<Output = Result<Metadata>> + Send,
+{
     type Raw = quinn::Incoming;
 
     async fn accept(&self) -> Result<quinn::Incoming> {
@@ -110,8 +139,11 @@ impl Incoming for WtIncoming {
 
     async fn handshake(&self, raw: quinn::Incoming) -> Result<Link> {
         let peer = raw.remote_address();
-        let shaken = async { raw.accept()?.await };
-        let agreed = async { self.agree(shaken.await.map_err(|why| failure::lost(&why))?).await };
+        let agreed = async {
+            let shown = self.certificates.current()?;
+            let shaken = async { raw.accept_with(shown)?.await };
+            self.agree(shaken.await.map_err(|why| failure::lost(&why))?).await
+        };
         agreed.await.map_err(|why| why.while_doing(format!("accept a session of {peer}")))
     }
 
@@ -120,8 +152,59 @@ impl Incoming for WtIncoming {
     }
 }
 
-impl Drop for WtIncoming {
+impl<A> Drop for WtIncoming<A> {
     fn drop(&mut self) {
         socket::refuse_others(self.quic.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use haul_core::{Dial, Packet};
+
+    use super::*;
+    use crate::Dialer;
+
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+
+    #[tokio::test]
+    async fn a_certificate_made_here_is_renewed_well_before_its_end() {
+        let (began, day) = (SystemTime::now() - 8 * DAY, Arc::new(AtomicU32::new(0)));
+        let clock = {
+            let day = day.clone();
+            move || began + day.load(Ordering::Relaxed) * DAY
+        };
+        let anyone = async |_| Ok(Metadata::new());
+        let endpoint = "wt://127.0.0.1:0".parse().unwrap();
+        let (server, listener) = bind(&endpoint, anyone, Box::new(clock)).unwrap();
+        let port = listener.local_endpoint().port().unwrap();
+        let dial = async |pin: &str| {
+            Dialer::default().dial(format!("wt://127.0.0.1:{port}/#pin={pin}").parse().unwrap()).await
+        };
+
+        let first = server.certificate_hashes();
+        assert_eq!(first.len(), 1);
+        let early = dial(&first[0]).await.unwrap();
+        day.store(8, Ordering::Relaxed);
+        let both = server.certificate_hashes();
+        assert_eq!(both.len(), 2);
+        assert_eq!(both[1], first[0]);
+        assert_eq!(server.certificate_hashes(), both);
+        dial(&both[0]).await.unwrap();
+        assert_eq!(dial(&both[1]).await.unwrap_err().kind(), ErrorKind::Tls);
+
+        // What stands goes on.
+        early.send(Packet::text("still here")).await.unwrap();
+        let mut served = listener.accept().await.unwrap().unwrap();
+        assert_eq!(served.recv().await.unwrap().unwrap().as_text(), Some("still here"));
+
+        day.store(14, Ordering::Relaxed);
+        assert_eq!(server.certificate_hashes(), both[..1]);
+        // A clock that was set back makes it one that is not valid yet.
+        day.store(0, Ordering::Relaxed);
+        let again = server.certificate_hashes();
+        assert!(again.len() == 1 && !both.contains(&again[0]), "{again:?}");
     }
 }

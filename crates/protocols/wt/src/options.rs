@@ -5,10 +5,7 @@ use std::time::Duration;
 use haul_core::{Endpoint, Error, ErrorKind, Limits, ListenerLimits, Place, Result};
 use haul_quic::raw::Path;
 use haul_quic::raw::tls::{CLIENT_OPTIONS, SERVER_OPTIONS};
-use haul_tls::{ClientOptions, SelfSigned, ServerOptions, ServerTls};
-
-/// How long a certificate made on the spot is valid: browsers pin none that is valid for more than 14 days.
-const LIFETIME: Duration = Duration::from_secs(14 * 24 * 3600);
+use haul_tls::{ClientOptions, ServerOptions};
 
 /// How a dial goes.
 #[derive(Clone, Debug)]
@@ -51,25 +48,6 @@ impl ListenConfig {
         let tls = ServerOptions::from_lookup(|key| options.text(key))?;
         let config = Self { tls, path: Path::from_options(&options)?, serves };
         Ok((config, ListenerLimits::from_options(&options)?))
-    }
-
-    /// The certificate to show, and whether it was made for want of one.
-    pub(crate) fn identity(&self, host: Option<&str>) -> Result<(ServerTls, bool)> {
-        let tls = &self.tls;
-        if tls.cert.is_some() || tls.key.is_some() {
-            return Ok((tls.build()?, false));
-        }
-        let usual = format!("localhost,{}", host.unwrap_or("127.0.0.1"));
-        let names = tls.self_signed.as_deref().unwrap_or(&usual).split(',').map(str::trim);
-        let made = SelfSigned::valid_for(names, LIFETIME)?;
-        let mut builder = ServerTls::builder().identity_pem(made.certificate_pem, made.key_pem);
-        if let Some(ca) = &tls.client_ca {
-            builder = builder.client_ca_file(ca)?;
-        }
-        if tls.allow_anonymous {
-            builder = builder.allow_anonymous_clients();
-        }
-        Ok((builder.build()?, tls.self_signed.is_none()))
     }
 }
 
