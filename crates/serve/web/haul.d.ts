@@ -111,6 +111,8 @@ export interface Options {
     session?: boolean | SessionOptions;
     /** How several URLs race. */
     adaptive?: AdaptiveOptions;
+    /** What to speak with a gateway, the preferred one first. Default `["wt", "ws", "sse"]`. */
+    protocols?: ("wt" | "ws" | "sse")[];
     /** A bearer token: in a header over HTTP, as subprotocol `bearer.TOKEN` of a WebSocket, and in the query as `access_token`
      * where it cannot stand there, and of WebTransport. Default none. */
     token?: string;

@@ -1240,11 +1240,11 @@ class Gateway {
     }
 
     async #ask() {
-        const { timeout, token } = this.#options, at = new URL("/haul.json", this.#url);
+        const { timeout, token, protocols: wanted } = this.#options, at = new URL("/haul.json", this.#url);
         const response = await request(at, { timeout, token });
         const { protocols, certificateHashes } = await response.json().catch(() => ({}));
-        const known = [protocols].flat().filter((name) => Object.hasOwn(SCHEMES, name));
-        if (known.length === 0) throw new HaulError("protocol", `${shown(at)} names no protocol that this module speaks`);
+        const known = wanted.filter((name) => [protocols].flat().includes(name));
+        if (known.length === 0) throw new HaulError("unsupported", `${shown(at)} names none of ${wanted.join(", ")}`);
         const secure = this.#url.protocol === "https:" ? 1 : 0;
         const urls = known.map((name) => this.#url.href.replace(/^https?:/, SCHEMES[name][secure]));
         return this.#known = { urls, certificateHashes: [...this.#options.certificateHashes, ...certificateHashes ?? []] };
@@ -1667,7 +1667,7 @@ function ask(link, question) {
 
 /** What a connection begins with: see `Options` in haul.d.ts. */
 const OPTIONS = {
-    session: false, adaptive: {}, token: "", certificateHashes: [], timeout: 10_000, maxPacket: 16 << 20, sendBuffer: 128 << 10,
+    session: false, adaptive: {}, protocols: Object.keys(SCHEMES), token: "", certificateHashes: [], timeout: 10_000, maxPacket: 16 << 20, sendBuffer: 128 << 10,
     sendPackets: 4096, receiveBuffer: 32 << 20, closeDeadline: 5000, maxWaiting: 4096, maxUnanswered: 65_536,
 };
 /** Pings that may wait for their answers. */
@@ -1676,8 +1676,9 @@ const MAX_PINGS = 64;
 function checked(given, defaults, what) {
     for (const [name, value] of Object.entries(given)) {
         if (!Object.hasOwn(defaults, name)) throw new HaulError("config", `${what}: no option ${name}; there are ${Object.keys(defaults).join(", ")}`);
-        if (name === "certificateHashes") {
-            if (!Array.isArray(value)) throw new HaulError("config", `${what}: certificateHashes is no array`);
+        if (name === "certificateHashes" || name === "protocols") {
+            const wrong = !Array.isArray(value) || (name === "protocols" && !value.every((name) => Object.hasOwn(SCHEMES, name)));
+            if (wrong) throw new HaulError("config", `${what}: ${name} is no array of such names`);
         } else if (name === "token") {
             if (typeof value !== "string") throw new HaulError("config", `${what}: token is no string`);
         } else if (!["session", "adaptive"].includes(name) && !(typeof value === "number" && value > 0)) {

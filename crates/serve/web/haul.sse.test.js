@@ -208,12 +208,15 @@ test("a gateway names its protocols, and the first of them that opens is taken",
     assert.deepEqual(server.of("GET").map(({ url }) => url), ["/haul.json", "/live?room=1"]);
     assert.ok(server.of("GET").every(({ headers }) => headers.authorization === "Bearer s3cret"));
     connection.abort();
-    for (const [get, kind] of [[(response) => response.end("{}"), "protocol"], [(response) => response.writeHead(401).end(), "unauthorized"]]) {
+    for (const [get, kind] of [[(response) => response.end("{}"), "unsupported"], [(response) => response.writeHead(401).end(), "unauthorized"]]) {
         const { port } = await serve([get]);
         await assert.rejects(connect(`http://127.0.0.1:${port}/`), { kind });
     }
     await assert.rejects(connect(["http://127.0.0.1/", "ws://127.0.0.1/"]), { kind: "config" });
     await assert.rejects(connect("/live"), { kind: "config" });
+    for (const options of [{ protocols: ["sse", "ftp"] }, { protocols: "sse" }, { token: 7 }, { certificateHashes: "ab" }, { maxPacket: 0 }]) {
+        await assert.rejects(connect(server.url, options), { kind: "config" }, JSON.stringify(options));
+    }
 });
 
 test("a session goes on over another event stream", LATE, async () => {
