@@ -6,9 +6,11 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use haul::{PacketId, parse_bytes, parse_duration};
 
+use crate::layers::Layers;
 use crate::{commands, exit};
 
-/// Move packets over WebSocket and TCP: run a gateway; pipe, connect, listen, send, probe and measure any endpoint.
+/// Move packets over WebSocket, WebTransport, QUIC, SSE, HTTP and TCP: run a gateway; pipe, connect, listen, send, probe
+/// and measure any endpoint.
 #[derive(Debug, Parser)]
 #[command(name = "haul", version, arg_required_else_help = true, after_help = after_help())]
 pub(crate) struct Cli {
@@ -81,6 +83,8 @@ pub(crate) struct Pipe {
     /// Tries for what fails and may be sent again
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) attempts: u32,
+    #[command(flatten)]
+    pub(crate) layers: Layers,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -101,7 +105,7 @@ pub(crate) enum PipeFraming {
 /// Talk to an endpoint: lines typed are sent, packets received are printed
 #[derive(Args, Debug)]
 pub(crate) struct Connect {
-    /// The endpoint: ws://host/path, tcp://host:9000?framing=lines
+    /// The endpoint: wss://host/path, quic://host:9000, tcp://host:9000?framing=lines
     pub(crate) url: String,
     /// Measure the round trip this often
     #[arg(long, value_name = "EVERY", value_parser = parse_duration)]
@@ -109,12 +113,11 @@ pub(crate) struct Connect {
     /// Send lines as binary packets written like this, and print binary packets so
     #[arg(long, value_name = "CODE")]
     pub(crate) binary: Option<Binary>,
-    /// Connect again whenever the connection ends
-    #[arg(long)]
-    pub(crate) reconnect: bool,
     /// After the end of input, wait this long for more [default: until the peer ends]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) wait: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) layers: Layers,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -125,12 +128,13 @@ pub(crate) enum Binary {
 
 /// Accept connections and print what comes
 ///
-/// The first line names the address, with the port that was given where port 0 was asked for. Packets are acknowledged
+/// The first lines name the addresses, with the port that was given where port 0 was asked for. Packets are acknowledged
 /// when they are printed. Ctrl-c closes all connections and ends it.
 #[derive(Args, Debug)]
 pub(crate) struct Listen {
-    /// Where to listen: ws://127.0.0.1:0, tcp://0.0.0.0:9000?framing=lines
-    pub(crate) url: String,
+    /// Where to listen: ws://127.0.0.1:0, tcp://0.0.0.0:9000?framing=lines; several at once
+    #[arg(required = true, value_name = "URL")]
+    pub(crate) urls: Vec<String>,
     /// Send each packet back to who sent it
     #[arg(long, conflicts_with = "broadcast")]
     pub(crate) echo: bool,
@@ -140,6 +144,9 @@ pub(crate) struct Listen {
     /// Refuse more connections than this at once
     #[arg(long, value_name = "N")]
     pub(crate) max_connections: Option<usize>,
+    /// Speak sessions, for clients with --session; a session may come back over any of the URLs
+    #[arg(long)]
+    pub(crate) session: bool,
     /// Print binary packets like this
     #[arg(long, value_name = "CODE")]
     pub(crate) binary: Option<Binary>,
@@ -174,6 +181,8 @@ pub(crate) struct Send {
     /// How long connecting and delivering may take, each
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "10s")]
     pub(crate) timeout: Duration,
+    #[command(flatten)]
+    pub(crate) layers: Layers,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -196,9 +205,13 @@ pub(crate) enum ReceiptLevel {
 }
 
 /// Find out which protocols answer, how fast, and why the others do not
+///
+/// Of https://host or http://host every realtime protocol is tried at that place, and plain HTTP; first they race as
+/// connect --adaptive lets them, and the winner is named. A certificate of your own is trusted with
+/// https://host#ca=FILE or #pin=SHA256.
 #[derive(Args, Debug)]
 pub(crate) struct Probe {
-    /// A URL, or host:port to try every protocol
+    /// https://host to try every realtime protocol there, host:port to try everything, or the URL of one protocol
     pub(crate) url: String,
     /// How many round trips to measure
     #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
@@ -228,6 +241,8 @@ pub(crate) struct Bench {
     /// How long to send
     #[arg(short, long, value_name = "DURATION", value_parser = parse_duration, default_value = "5s")]
     pub(crate) duration: Duration,
+    #[command(flatten)]
+    pub(crate) layers: Layers,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 use bytes::BytesMut;
 use haul::wire::{Frame, Framing, StreamDecoder, StreamEncoder, WriteBuf};
 use haul::{
-    AnySink, AnySource, Batch, Delivery, Encoder, Error, ErrorKind, Level, Packet, Receipt, Result, Sender,
-    Sent, Service, Sink, Source,
+    AnySink, AnySource, Batch, Delivery, Encoder, Endpoint, Error, ErrorKind, Level, Packet, Receipt, Result,
+    Sender, Sent, Service, Sink, Source,
 };
 use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Mutex;
 
 use crate::args::PipeFraming;
+use crate::layers::Layers;
 
 /// Bytes asked of a file at once.
 const READ_SIZE: usize = 64 << 10;
@@ -42,15 +43,22 @@ impl End {
         matches!(self, Self::Url(_))
     }
 
+    /// Whether it is a connection.
+    pub(crate) fn is_dialed(&self) -> bool {
+        let dialed = |at: Endpoint| haul::registry().schemes().dial.contains(&at.scheme());
+        matches!(self, Self::Url(url) if Endpoint::parse(url).is_ok_and(dialed))
+    }
+
     /// Opens it to be read. Of a connection there is the sending end too, which is to be closed when all was answered.
     pub(crate) async fn source(
         &self,
         framing: PipeFraming,
         max_packet: usize,
+        layers: &Layers,
     ) -> Result<(AnySource, Option<Sender>)> {
         let source = match self {
-            Self::Url(url) if is_dialed(url) => {
-                let (sender, receiver) = haul::connect(url).await?.split();
+            Self::Url(url) if self.is_dialed() => {
+                let (sender, receiver) = layers.connect(url).await?.split();
                 return Ok((AnySource::new(receiver), Some(sender)));
             }
             Self::Url(url) => haul::source(url).await?,
@@ -64,8 +72,9 @@ impl End {
     }
 
     /// Opens it to be delivered to; a file is emptied.
-    pub(crate) async fn sink(&self, framing: PipeFraming) -> Result<AnySink> {
+    pub(crate) async fn sink(&self, framing: PipeFraming, layers: &Layers) -> Result<AnySink> {
         match self {
+            Self::Url(url) if self.is_dialed() => layers.connect(url).sink().await,
             Self::Url(url) => haul::deliver(url).await,
             Self::Stdio => Ok(AnySink::new(Written::new(Target::Stdout(tokio::io::stdout()), framing))),
             Self::File(path) => {
@@ -74,13 +83,6 @@ impl End {
             }
         }
     }
-}
-
-/// Whether what is read there is a connection, and not a source of its own.
-fn is_dialed(url: &str) -> bool {
-    let schemes = haul::registry().schemes();
-    let scheme = url.split(':').next().unwrap_or_default();
-    schemes.dial.contains(&scheme) && !schemes.read.contains(&scheme)
 }
 
 fn failed(doing: &str, path: &Path, why: std::io::Error) -> Error {

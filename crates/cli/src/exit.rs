@@ -106,6 +106,9 @@ fn hint(error: &Error) -> Option<&'static str> {
         ErrorKind::Unsupported if error.message().contains("compiled in") => {
             "use one of the schemes listed; haul probe HOST:PORT tells which of them a server answers"
         }
+        ErrorKind::Unsupported if error.message().contains("does not speak sessions") => {
+            "leave out --session, or take --reconnect; haul listen --session is a server that speaks them"
+        }
         ErrorKind::Connect => {
             "check that a server listens there and nothing blocks the way; haul listen URL starts one"
         }

@@ -5,6 +5,7 @@ mod commands;
 mod ends;
 mod exit;
 mod latency;
+mod layers;
 mod output;
 mod telemetry;
 

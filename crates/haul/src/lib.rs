@@ -6,6 +6,7 @@ mod open;
 #[cfg(feature = "adaptive")]
 mod realtime;
 mod registry;
+mod stack;
 
 pub use haul_core::*;
 
@@ -13,10 +14,11 @@ pub use haul_core::*;
 pub use config::Config;
 #[cfg(feature = "reconnect")]
 pub use open::connect_lazy;
-pub use open::{connect, deliver, listen, source};
+pub use open::{deliver, listen, source};
 #[cfg(feature = "adaptive")]
 pub use realtime::{connect_realtime, realtime};
 pub use registry::registry;
+pub use stack::{Connect, Stack, connect};
 
 #[cfg(feature = "adaptive")]
 pub use haul_adaptive as adaptive;

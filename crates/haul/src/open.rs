@@ -3,26 +3,20 @@
 use std::sync::LazyLock;
 
 use haul_core::{
-    AnySink, AnySource, Batch, CloseReason, Connection, DeliverAll, Endpoint, Error, ErrorKind, Listener,
-    Receipt, Registry, Result, Schemes, Sender, Service, Sink,
+    AnySink, AnySource, Batch, CloseReason, Connection, DeliverAll, Dial, Endpoint, Error, ErrorKind,
+    Listener, Receipt, Registry, Result, Schemes, Sender, Sent, Service, Shared, Sink, State,
 };
 use tokio::sync::Mutex;
 
-static ALL: LazyLock<Registry> = LazyLock::new(crate::registry);
+use crate::Stack;
 
-/// Connects to `url`: `ws://host/path`, `tcp://host:9000`.
-///
-/// Errors: `Config` for a URL that is wrong, `Unsupported` for a scheme that is not compiled in, and the protocol's
-/// own. Cancelled, it has not connected.
-pub async fn connect(url: &str) -> Result<Connection> {
-    ALL.connect(Endpoint::parse(url)?).await
-}
+pub(crate) static ALL: LazyLock<Registry> = LazyLock::new(crate::registry);
 
 /// A connection to `url` that is `Disconnected` and begins to dial at once by itself, and again after each cut, so that
 /// all its states can be watched. What is sent before it stands waits in its send buffer.
 ///
-/// Errors: `Config` and `Unsupported` as [`connect`]; that nobody answers is told by the connection's state. Must be
-/// called within a tokio runtime.
+/// Errors: `Config` and `Unsupported` as [`connect`](crate::connect); that nobody answers is told by the connection's
+/// state. Must be called within a tokio runtime.
 #[cfg(feature = "reconnect")]
 pub fn connect_lazy(url: &str) -> Result<Connection> {
     use tower_layer::Layer;
@@ -35,7 +29,7 @@ pub fn connect_lazy(url: &str) -> Result<Connection> {
 
 /// Listens on `url`; port 0 takes a free one, which [`Listener::local_endpoint`] names.
 ///
-/// Errors: as [`connect`].
+/// Errors: as [`connect`](crate::connect).
 pub async fn listen(url: &str) -> Result<Listener> {
     ALL.listen(Endpoint::parse(url)?).await
 }
@@ -44,16 +38,17 @@ pub async fn listen(url: &str) -> Result<Listener> {
 ///
 /// A connection is dialed at the first delivery or [`ready`](Sink::ready), and dialed again at the next delivery after
 /// it ended; what it receives is discarded. Its receipts are `Sent` where the peer is not haul, and the peer's own
-/// where it is. Layers such as `retry` make it try again.
+/// where it is. Layers such as `retry` make it try again; [`Connect::sink`](crate::Connect::sink) is the same with layers
+/// around the connection.
 ///
-/// Errors: as [`connect`], and the sink's own.
+/// Errors: as [`connect`](crate::connect), and the sink's own.
 pub async fn deliver(url: &str) -> Result<AnySink> {
-    sink(&ALL, Endpoint::parse(url)?).await
+    sink(&ALL, Endpoint::parse(url)?, &Stack::default()).await
 }
 
 /// Opens the source at `url`: a connector's (`file:`), or a connection whose packets are read.
 ///
-/// Errors: as [`connect`], and the source's own.
+/// Errors: as [`connect`](crate::connect), and the source's own.
 pub async fn source(url: &str) -> Result<AnySource> {
     let endpoint = Endpoint::parse(url)?;
     let schemes = ALL.schemes();
@@ -64,14 +59,19 @@ pub async fn source(url: &str) -> Result<AnySource> {
     }
 }
 
-/// The sink at `endpoint`, a connection's where nothing else delivers there.
-pub(crate) async fn sink(registry: &Registry, endpoint: Endpoint) -> Result<AnySink> {
+/// The sink at `endpoint`, a connection's through `stack` where nothing else delivers there.
+pub(crate) async fn sink(registry: &Registry, endpoint: Endpoint, stack: &Stack) -> Result<AnySink> {
     let schemes = registry.schemes();
     match Place::of(&endpoint, &schemes.deliver, &schemes.dial) {
         Place::Dialed => {
-            Ok(AnySink::new(Dialed { registry: registry.clone(), endpoint, sender: Mutex::new(Slot::Idle) }))
+            let dialer = stack.dialer(registry, &endpoint)?;
+            Ok(AnySink::new(Dialed { dialer, endpoint, sender: Mutex::new(Slot::Idle) }))
         }
-        Place::Own => registry.open_sink(endpoint).await,
+        Place::Own if *stack == Stack::default() => registry.open_sink(endpoint).await,
+        Place::Own => {
+            let message = format!("deliver to {endpoint}: it is no connection that layers could go around");
+            Err(Error::new(ErrorKind::Config, message))
+        }
         Place::Nowhere => Err(nowhere(registry.open_sink(endpoint).await, &schemes)),
     }
 }
@@ -115,7 +115,7 @@ impl haul_core::Source for Reading {
 
 /// A connection that is only delivered to, dialed when it is needed.
 struct Dialed {
-    registry: Registry,
+    dialer: Shared<Endpoint>,
     endpoint: Endpoint,
     sender: Mutex<Slot>,
 }
@@ -133,12 +133,12 @@ impl Dialed {
         match &*slot {
             Slot::Closed => {
                 let message = format!("deliver to {}: the sink was closed", self.endpoint);
-                return Err(Error::new(ErrorKind::Closed, message).with_sent(haul_core::Sent::No));
+                return Err(Error::new(ErrorKind::Closed, message).with_sent(Sent::No));
             }
             Slot::Open(sender) if !sender.state().is_over() => return Ok(sender.clone()),
             Slot::Open(_) | Slot::Idle => {}
         }
-        let (sender, receiver) = self.registry.connect(self.endpoint.clone()).await?.split();
+        let (sender, receiver) = self.dialer.dial(self.endpoint.clone()).await?.split();
         // Nobody reads what the peer sends: core discards and counts it.
         drop(receiver);
         *slot = Slot::Open(sender.clone());
@@ -154,7 +154,14 @@ impl Service<Batch> for Dialed {
 
 impl Sink for Dialed {
     async fn ready(&self) -> Result<()> {
-        self.sender().await.map(drop)
+        match self.sender().await?.state() {
+            State::Reconnecting { attempt } => {
+                let message =
+                    format!("deliver to {}: it was cut, dial {attempt} is under way", self.endpoint);
+                Err(Error::new(ErrorKind::Connect, message).with_sent(Sent::No))
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn close(&self) -> Result<()> {

@@ -3,11 +3,17 @@
 use std::sync::LazyLock;
 
 use haul_adaptive::{Adaptive, AdaptiveOptions, Candidate};
-use haul_core::{Connection, Dial, Endpoint, Error, ErrorKind, Result};
+use haul_core::{Connection, Dial, Endpoint, Error, ErrorKind, Registry, Result};
 
 /// Name, and its schemes with and without encryption, the preferred one first.
 const TRANSPORTS: [(&str, &str, Option<&str>); 3] =
     [("webtransport", "wt", None), ("websocket", "wss", Some("ws")), ("sse", "sses", Some("sse"))];
+
+/// The names of URLs whose scheme one before them has, by their places.
+const URLS: [&str; haul_adaptive::MAX_CANDIDATES] = [
+    "url 1", "url 2", "url 3", "url 4", "url 5", "url 6", "url 7", "url 8", "url 9", "url 10", "url 11",
+    "url 12", "url 13", "url 14", "url 15", "url 16",
+];
 
 static ALL: LazyLock<Result<Adaptive>> = LazyLock::new(|| realtime(AdaptiveOptions::default()));
 
@@ -27,7 +33,45 @@ pub async fn connect_realtime(url: &str) -> Result<Connection> {
 ///
 /// Errors: `Unsupported` if none is compiled in, `Config` for an option out of its range.
 pub fn realtime(options: AdaptiveOptions) -> Result<Adaptive> {
-    let registry = crate::registry();
+    every(&crate::registry(), options)
+}
+
+/// [`realtime`] by the protocols of `registry`, for `endpoint`.
+pub(crate) fn at(registry: &Registry, endpoint: &Endpoint, options: AdaptiveOptions) -> Result<Adaptive> {
+    match endpoint.scheme() {
+        "wss" | "ws" => every(registry, options),
+        scheme => {
+            let what = format!("{scheme} is one transport; all of them are dialed where it says wss or ws");
+            Err(Error::new(ErrorKind::Config, format!("adaptive {endpoint}: {what}")))
+        }
+    }
+}
+
+/// A race of `endpoint` and `others`, named by their schemes where these differ.
+pub(crate) fn either(
+    registry: &Registry,
+    endpoint: &Endpoint,
+    others: &[String],
+    options: AdaptiveOptions,
+) -> Result<Adaptive> {
+    let others = others.iter().map(|url| Endpoint::parse(url));
+    let endpoints = std::iter::once(Ok(endpoint.clone())).chain(others).collect::<Result<Vec<_>>>()?;
+    if endpoints.len() > URLS.len() {
+        let what = format!("{} URLs are more than {}", endpoints.len(), URLS.len());
+        return Err(Error::new(ErrorKind::Config, format!("connect to {endpoint}: {what}")));
+    }
+    let dialed = registry.schemes().dial;
+    let candidates = endpoints.iter().enumerate().map(|(at, endpoint)| {
+        let dialer = registry.dialer_of(endpoint)?;
+        let scheme = dialed.iter().find(|known| **known == endpoint.scheme());
+        let before = endpoints[..at].iter().any(|other| other.scheme() == endpoint.scheme());
+        let name = *scheme.filter(|_| !before).unwrap_or(&URLS[at]);
+        Ok(Candidate::new(name, dialer).always_at(endpoint.clone()))
+    });
+    Adaptive::new(options, candidates.collect::<Result<Vec<_>>>()?)
+}
+
+fn every(registry: &Registry, options: AdaptiveOptions) -> Result<Adaptive> {
     let there = registry.schemes().dial;
     let there = TRANSPORTS.into_iter().filter(|(_, encrypted, _)| there.contains(encrypted));
     let candidates = there.map(|(name, encrypted, plain)| {

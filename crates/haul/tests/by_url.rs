@@ -1,13 +1,16 @@
 //! What the functions that take a URL promise.
 #![cfg(all(feature = "tcp", feature = "reconnect", feature = "null"))]
 
+#[cfg(all(feature = "adaptive", feature = "heartbeat", feature = "session"))]
+mod stack;
+
 use std::time::Duration;
 
 use haul::{CloseReason, Deliver, ErrorKind, Level, Listener, Packet, Sink, Source};
 use tokio::time::timeout;
 
 /// `doing`, or a failure that says what was waited for.
-async fn soon<T>(what: &str, doing: impl Future<Output = T>) -> T {
+async fn soon<T>(what: &str, doing: impl IntoFuture<Output = T>) -> T {
     let limit = Duration::from_secs(20);
     timeout(limit, doing).await.unwrap_or_else(|_| panic!("waited {limit:?} for {what}"))
 }

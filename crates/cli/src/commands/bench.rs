@@ -19,7 +19,7 @@ pub(crate) async fn run(args: Bench, out: Output) -> Result<(), Failure> {
     let endpoint = Endpoint::parse(&args.url)?;
     let mut connections = Vec::new();
     for _ in 0..args.connections {
-        connections.push(super::dial(endpoint.clone()).await?);
+        connections.push(args.layers.connect(&args.url).await.map_err(Failure::connecting)?);
     }
     if args.mode == BenchMode::Echo && connections.iter().any(|connection| connection.info().framing == "raw")
     {

@@ -7,15 +7,12 @@ use std::pin::pin;
 use std::time::Duration;
 
 use base64::Engine;
-use haul::reconnect::{ReconnectLayer, ReconnectOptions};
-use haul::{
-    CloseReason, Connection, Dial, Endpoint, ErrorKind, Packet, Receiver, Sender, Source, StateWatch,
-};
-use tower_layer::Layer;
+use haul::{CloseReason, ErrorKind, Packet, Receiver, Sender, Source, StateWatch};
 
 use crate::args::{Binary, Connect, PipeFraming};
 use crate::ends::End;
 use crate::exit::{Code, Failure};
+use crate::layers::Layers;
 use crate::output::Output;
 use screen::Screen;
 
@@ -23,11 +20,7 @@ use screen::Screen;
 const MAX_LINE: usize = 16 << 20;
 
 pub(crate) async fn run(args: Connect, out: Output) -> Result<(), Failure> {
-    let endpoint = Endpoint::parse(&args.url)?;
-    let connection = match args.reconnect {
-        true => dial_again_and_again(endpoint).await?,
-        false => super::dial(endpoint).await?,
-    };
+    let connection = args.layers.connect(&args.url).await.map_err(Failure::connecting)?;
     let interactive = std::io::stdin().is_terminal();
     let screen = Screen::new(out, args.binary, interactive);
     screen.connected(connection.info())?;
@@ -38,14 +31,6 @@ pub(crate) async fn run(args: Connect, out: Output) -> Result<(), Failure> {
     screen.done(&sender.state())?;
     reason?;
     closed.map_err(|why| Failure::from(why).with_code(Code::NotDelivered))
-}
-
-async fn dial_again_and_again(endpoint: Endpoint) -> Result<Connection, Failure> {
-    let dialer = haul::registry().dialer_of(&endpoint)?;
-    // A server that restarts says goodbye first: that is no reason to stop here.
-    let options = ReconnectOptions { after_clean_close: true, ..ReconnectOptions::default() };
-    let reconnect = ReconnectLayer::new(options)?.layer(dialer);
-    reconnect.dial(endpoint).await.map_err(Failure::connecting)
 }
 
 /// Both directions at once, until the peer ends, ctrl-c, or the input and the wait after it.
@@ -97,7 +82,7 @@ async fn wait(limit: Option<Duration>) {
 
 /// Sends lines until the input ends; then finishes.
 async fn read(binary: Option<Binary>, screen: &Screen, sender: &Sender) -> Result<(), Failure> {
-    let (mut lines, _) = End::Stdio.source(PipeFraming::Lines, MAX_LINE).await?;
+    let (mut lines, _) = End::Stdio.source(PipeFraming::Lines, MAX_LINE, &Layers::default()).await?;
     while let Some(line) = lines.next().await? {
         let (line, _) = line.split();
         match to_send(line, binary) {

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use haul::session::{Acceptor, AcceptorOptions};
 use haul::{
-    CloseReason, Connection, Delivery, Endpoint, ErrorKind, Level, Packet, Receipt, Receiver, Sender, Source,
+    CloseReason, Connection, Delivery, Endpoint, ErrorKind, Level, Listener, Packet, Receipt, Receiver,
+    Sender, Source,
 };
 use serde_json::json;
 use tokio::sync::broadcast::{self, error::RecvError};
@@ -12,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::args::{Binary, Listen};
-use crate::exit::Failure;
+use crate::exit::{Code, Failure};
 use crate::output::{Output, Paint, noted, packet_json, shown};
 
 /// Packets that a slow receiver of a broadcast may be behind; then it misses some and is told of on stderr.
@@ -33,12 +35,7 @@ struct Room {
 }
 
 pub(crate) async fn run(args: Listen, out: Output) -> Result<(), Failure> {
-    let mut endpoint = Endpoint::parse(&args.url)?;
-    if let Some(max) = args.max_connections {
-        endpoint = endpoint.with_option("max_connections", max);
-    }
-    let listener = haul::registry().listen(endpoint).await?;
-    announce(listener.local_endpoint(), out)?;
+    let mut accepting = listeners(&args, out).await?;
 
     let (failed, mut failure) = mpsc::channel(1);
     let (stop, stopped) = watch::channel(false);
@@ -53,13 +50,17 @@ pub(crate) async fn run(args: Listen, out: Output) -> Result<(), Failure> {
     let mut number = 0;
     let ended = loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted? {
-                None => break Ok(()),
-                Some(connection) => {
+            accepted = accepting.join_next() => {
+                let Some(accepted) = accepted else { break Ok(()) };
+                let (listener, accepted) = accepted.map_err(|why| {
+                    Failure::new(Code::Failed, format!("listen: accepting broke: {why}"))
+                })?;
+                if let Some(connection) = accepted? {
                     number += 1;
                     guests.spawn(serve(room.clone(), number, connection, stopped.clone()));
+                    accepting.spawn(accept(listener));
                 }
-            },
+            }
             Some(_) = guests.join_next() => {}
             Some(why) = failure.recv() => break Err(why),
             stop = crate::stopped() => break stop,
@@ -71,6 +72,36 @@ pub(crate) async fn run(args: Listen, out: Output) -> Result<(), Failure> {
         out.warn("some connections did not close in time");
     }
     ended
+}
+
+/// Listens on every URL, and says where.
+async fn listeners(args: &Listen, out: Output) -> Result<JoinSet<Accepted>, Failure> {
+    let mut listeners = Vec::with_capacity(args.urls.len());
+    for url in &args.urls {
+        let mut endpoint = Endpoint::parse(url)?;
+        if endpoint.scheme() == "mem" {
+            let message = format!("listen on {endpoint}: only this very process could connect there");
+            return Err(Failure::usage(message).with_hint("use unix:///path, or tcp://127.0.0.1:0"));
+        }
+        if let Some(max) = args.max_connections {
+            endpoint = endpoint.with_option("max_connections", max);
+        }
+        listeners.push(haul::registry().listen(endpoint).await?);
+    }
+    for listener in &listeners {
+        announce(listener.local_endpoint(), out)?;
+    }
+    if args.session {
+        listeners = vec![Acceptor::new(AcceptorOptions::default())?.listen(listeners)?];
+    }
+    Ok(listeners.into_iter().map(accept).collect())
+}
+
+type Accepted = (Listener, haul::Result<Option<Connection>>);
+
+async fn accept(listener: Listener) -> Accepted {
+    let accepted = listener.accept().await;
+    (listener, accepted)
 }
 
 fn announce(local: &Endpoint, out: Output) -> Result<(), Failure> {

@@ -15,8 +15,6 @@ pub(crate) mod serve;
 pub(crate) mod tap;
 pub(crate) mod validate;
 
-use haul::{Connection, Endpoint};
-
 use crate::args::Command;
 use crate::exit::Failure;
 use crate::output::Output;
@@ -45,9 +43,4 @@ pub(crate) fn log_settings(command: &Command) -> Result<Option<haul::config::Log
         Command::Serve(args) => Ok(Some(args.config.load()?.log)),
         _ => Ok(None),
     }
-}
-
-/// Connects; what fails ends the program with code 3, a wrong URL with 2.
-async fn dial(endpoint: Endpoint) -> Result<Connection, Failure> {
-    haul::registry().connect(endpoint).await.map_err(Failure::connecting)
 }

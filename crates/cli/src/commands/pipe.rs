@@ -32,8 +32,12 @@ pub(crate) async fn run(args: Pipe, out: Output) -> Result<(), Failure> {
         ErrorKind::NotFound | ErrorKind::Io => Failure::from(why),
         _ => Failure::connecting(why),
     };
-    let (source, upstream) = from.source(framing, args.max_packet).await.map_err(opening)?;
-    let sink = to.sink(framing).await.map_err(opening)?;
+    args.layers.refuse_unless(from.is_dialed() || to.is_dialed(), "pipe")?;
+    if from.is_dialed() && to.is_dialed() {
+        args.layers.refuse_other_urls("pipe")?;
+    }
+    let (source, upstream) = from.source(framing, args.max_packet, &args.layers).await.map_err(opening)?;
+    let sink = to.sink(framing, &args.layers).await.map_err(opening)?;
     sink.ready().await.map_err(opening)?;
 
     let retry = RetryLayer::new(RetryOptions { attempts: args.attempts, ..RetryOptions::default() })?;

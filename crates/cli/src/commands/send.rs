@@ -9,13 +9,19 @@ use haul::{AnySink, Deliver, Endpoint, Error, Level, Packet, PacketId, Receipt, 
 use serde_json::json;
 
 use crate::args::{MessageType, ReceiptLevel, Send};
+use crate::ends::End;
 use crate::exit::{Code, Failure};
 use crate::output::{Output, Paint, count, time};
 
 pub(crate) async fn run(args: Send, out: Output) -> Result<(), Failure> {
     let packets = packets(&args)?;
     let endpoint = Endpoint::parse(&args.url)?;
-    let sink = haul::deliver(&args.url).await?;
+    let to = End::parse(&args.url);
+    args.layers.refuse_unless(to.is_dialed(), "send")?;
+    let sink = match to.is_dialed() {
+        true => args.layers.connect(&args.url).sink().await?,
+        false => haul::deliver(&args.url).await?,
+    };
     let ready = crate::within(args.timeout, format!("connect to {endpoint}"), sink.ready());
     ready.await.map_err(|late| late.with_code(Code::Connect))?.map_err(Failure::connecting)?;
 

@@ -8,6 +8,7 @@ use haul_event_log::{Order, SinkOptions};
 use serde::Deserialize;
 
 use super::value;
+use crate::Stack;
 
 /// Everything `haul.toml` says, with defaults for what it does not.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -109,6 +110,9 @@ pub struct Route {
     /// What stands around the sink, outermost first.
     #[serde(default)]
     pub layers: Vec<Layer>,
+    /// What stands around the connection, where the sink is one: `{ session = {}, adaptive = {} }`. Default nothing.
+    #[serde(default)]
+    pub connect: Stack,
 }
 
 impl Route {
@@ -125,6 +129,7 @@ impl Route {
             ahead: None,
             backoff: Backoff::default(),
             layers: Vec::new(),
+            connect: Stack::default(),
         }
     }
 }

@@ -14,7 +14,7 @@ impl Route {
     pub async fn open(&self, registry: &Registry) -> Result<AnySink> {
         let failed = |why: Error| why.while_doing(format!("open route {}", self.name));
         let endpoint = Endpoint::parse(&self.sink).map_err(failed)?;
-        let sink = crate::open::sink(registry, endpoint).await.map_err(failed)?;
+        let sink = crate::open::sink(registry, endpoint, &self.connect).await.map_err(failed)?;
         let mut service = Shared::new(sink.clone());
         for layer in self.layers.iter().rev() {
             service = layer.around(service).map_err(failed)?;
