@@ -63,7 +63,7 @@ impl Acceptor {
         let listeners = listeners.into_iter().map(|listener| (listener, true)).collect();
         let state = Mutex::new(State { listeners, greetings: JoinSet::new() });
         let incoming = Greeter { acceptor: self.clone(), state };
-        Ok(Listener::new(local, incoming, limits, crate::reader::spawn))
+        Ok(Listener::new(local, incoming, limits, crate::spawn))
     }
 }
 

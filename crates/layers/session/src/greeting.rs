@@ -123,7 +123,7 @@ impl Acceptor {
 
 /// Closes a link with a reason, as far as the peer takes it.
 pub(crate) async fn turn_away(link: Link, reason: CloseReason, text: &str) {
-    let connection = Connection::new(link, crate::reader::spawn);
+    let connection = Connection::new(link, crate::spawn);
     // Whether it was heard changes nothing here.
     let _ = connection.close(CloseReason::new(reason.code, text.to_owned())).await;
 }

@@ -31,7 +31,7 @@ mod writer;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-use haul_core::{Backoff, Connection, Endpoint, Error, ErrorKind, Result, Service, State, StateCell};
+use haul_core::{Backoff, Connection, Endpoint, Error, ErrorKind, Result, Service, State, StateCell, Task};
 use tower_layer::Layer;
 
 pub use acceptor::Acceptor;
@@ -86,7 +86,7 @@ impl Session {
         let mover = Mover { course: course.clone(), shared: Arc::downgrade(&shared) };
         let above = link::link(&shared, info, limits);
         course.begin(&shared, granted, None)?;
-        Ok((Connection::new(above, reader::spawn), mover))
+        Ok((Connection::new(above, spawn), mover))
     }
 }
 
@@ -120,6 +120,10 @@ impl Mover {
     pub fn endpoint(&self) -> Endpoint {
         self.course.endpoint()
     }
+}
+
+fn spawn(task: Task) {
+    tokio::spawn(task);
 }
 
 impl fmt::Debug for Session {

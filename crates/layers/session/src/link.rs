@@ -13,11 +13,13 @@ use crate::writer::Writer;
 
 /// The link over `shared`, which is as `info` says whatever comes beneath it.
 pub(crate) fn link(shared: &Arc<Shared>, info: Info, limits: Limits) -> Link {
-    Link::new(info, Reader::new(shared.clone(), limits.read_ahead), Writer::new(shared.clone()))
+    let mut link = Link::new(info, Reader::new(shared.clone()), Writer::new(shared.clone()))
         .with_encoder(Numbering { shared: shared.clone() })
         .with_limits(limits)
         .with_state(shared.state.clone())
-        .with_guard(Shut(shared.clone()))
+        .with_guard(Shut(shared.clone()));
+    link.on_received = Some(shared.counter());
+    link
 }
 
 /// The application has let go of the connection when this is dropped.

@@ -1,15 +1,12 @@
 //! The reading half.
 
-use std::cell::Cell;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use haul_core::wire::Frame;
-use haul_core::{Error, ErrorKind, ReadHalf, Reliability, Result, Status, Task};
+use haul_core::{Error, ErrorKind, Packet, ReadHalf, Reliability, Result, Status};
 
 use crate::alive::Due;
 use crate::shared::{Inbound, Shared};
@@ -18,31 +15,6 @@ use crate::wire::Message;
 pub(crate) struct Reader {
     shared: Arc<Shared>,
     waker: Waker,
-    read_ahead: usize,
-}
-
-thread_local! {
-    /// A connection's driver is running: what it reads, it reads ahead.
-    static DRIVING: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Starts a connection's driver, and marks it: what `recv` reads itself is settled when it is handed over, what the
-/// driver reads ahead is not.
-pub(crate) fn spawn(task: Task) {
-    tokio::spawn(Driving(task));
-}
-
-struct Driving(Task);
-
-impl Future for Driving {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let before = DRIVING.replace(true);
-        let polled = self.0.as_mut().poll(cx);
-        DRIVING.set(before);
-        polled
-    }
 }
 
 /// What became of something read.
@@ -57,9 +29,9 @@ enum Read {
 }
 
 impl Reader {
-    pub(crate) fn new(shared: Arc<Shared>, read_ahead: usize) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
         let waker = shared.wakers.reading();
-        Self { shared, waker, read_ahead }
+        Self { shared, waker }
     }
 
     /// Nothing to read: pings a silent peer, or gives the link up.
@@ -87,17 +59,19 @@ impl Reader {
 impl ReadHalf for Reader {
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame>>> {
         self.shared.wakers.read.register(cx.waker());
-        let ahead = DRIVING.get();
         loop {
             let mut guard = self.shared.inbound();
             let inbound = &mut *guard;
-            let taken = inbound.taken(if ahead { self.read_ahead } else { 0 }, &self.shared);
             let generation = inbound.generation;
-            let polled = self.poll_inbound(cx, inbound, ahead);
+            let polled = self.poll_inbound(cx, inbound);
             let pinged = std::mem::take(&mut inbound.pinged);
+            let counted = inbound.is_counted();
             drop(guard);
-            if taken || matches!(polled, Poll::Ready(Read::Frame(_))) {
-                self.shared.tell();
+            match &polled {
+                // It is told of when it was received.
+                Poll::Ready(Read::Frame(Frame::Packet { .. })) if counted => {}
+                Poll::Ready(Read::Frame(_)) => self.shared.tell(),
+                _ => {}
             }
             match polled {
                 Poll::Ready(Read::Frame(frame)) => return Poll::Ready(Ok(Some(frame))),
@@ -115,14 +89,17 @@ impl ReadHalf for Reader {
             }
         }
     }
+
+    fn take_arrived(&mut self, packets: &mut Vec<Packet>, most: usize) {
+        self.shared.inbound().take_arrived(&self.shared, packets, most);
+    }
 }
 
 impl Reader {
     /// What there is for core, or what is to be done without a lock.
-    fn poll_inbound(&self, cx: &mut Context<'_>, inbound: &mut Inbound, ahead: bool) -> Poll<Read> {
-        if let Some((frame, number)) = inbound.waiting.pop_front() {
-            inbound.waiting_weight -= frame.weight() as u64;
-            return Poll::Ready(Read::Frame(inbound.hand_over(&self.shared, frame, number, ahead)));
+    fn poll_inbound(&self, cx: &mut Context<'_>, inbound: &mut Inbound) -> Poll<Read> {
+        if let Some((frame, number)) = inbound.next_waiting() {
+            return Poll::Ready(Read::Frame(inbound.hand_over(&self.shared, frame, number)));
         }
         if let Some(gap) = inbound.next_gap() {
             return Poll::Ready(Read::Answer(Err(gap)));
@@ -141,7 +118,7 @@ impl Reader {
         Poll::Ready(match read {
             Read::Frame(frame) => {
                 let number = inbound.number(&frame);
-                Read::Frame(inbound.hand_over(&self.shared, frame, number, ahead))
+                Read::Frame(inbound.hand_over(&self.shared, frame, number))
             }
             read => read,
         })
@@ -219,14 +196,16 @@ impl Inbound {
         }
     }
 
+    /// Whether `packet` goes beside the session.
+    fn is_beside(&self, packet: &Packet) -> bool {
+        self.datagrams && packet.reliability() == Reliability::Unreliable
+    }
+
     /// The number of what came off the link, if it is numbered.
-    #[inline]
     fn number(&mut self, frame: &Frame) -> Option<u64> {
         let beside = match frame {
             Frame::Ping(_) | Frame::Pong(_) => true,
-            Frame::Packet { packet, receipt: false } => {
-                self.datagrams && packet.reliability() == Reliability::Unreliable
-            }
+            Frame::Packet { packet, receipt: false } => self.is_beside(packet),
             _ => false,
         };
         if beside {
@@ -237,58 +216,89 @@ impl Inbound {
     }
 
     /// Gives `frame` to core, and sees to it that it is settled when the application has it.
-    fn hand_over(&mut self, shared: &Arc<Shared>, frame: Frame, number: Option<u64>, ahead: bool) -> Frame {
-        let Some(number) = number else {
-            if let Frame::Pong(payload) = &frame {
-                let mut sending = shared.sending();
-                if sending.ping.as_ref() == Some(payload) {
-                    sending.ping = None;
-                }
-            }
-            return frame;
-        };
-        let mut settling = shared.settling();
+    fn hand_over(&mut self, shared: &Shared, frame: Frame, number: Option<u64>) -> Frame {
         match frame {
             Frame::Packet { packet, receipt } => {
-                settling.arrived(packet.len());
-                match packet.id() {
-                    // Core answers it when the application has it, or the application does.
-                    Some(id) => {
-                        settling.open(id, number, receipt);
-                        return Frame::Packet { packet, receipt: true };
-                    }
-                    None if ahead => {
-                        self.ahead_weight += packet.weight();
-                        self.ahead.push_back((number, packet.weight()));
-                    }
-                    None => settling.settle(number),
-                }
-                Frame::Packet { packet, receipt }
+                let receipt = self.hand(shared, &packet, receipt, number);
+                return Frame::Packet { packet, receipt };
             }
-            frame => {
-                settling.settle(number);
-                drop(settling);
-                match &frame {
-                    Frame::Receipt { id, .. } => shared.sending().outgoing.answered(*id),
-                    Frame::Close(_) => self.peer_closed = true,
-                    _ => {}
+            Frame::Pong(payload) => {
+                let mut sending = shared.sending();
+                if sending.ping.as_ref() == Some(&payload) {
+                    sending.ping = None;
                 }
-                frame
+                return Frame::Pong(payload);
             }
+            _ => {}
         }
+        if let Some(number) = number {
+            shared.settling().settle(number);
+        }
+        match &frame {
+            Frame::Receipt { id, .. } => shared.sending().outgoing.answered(*id),
+            Frame::Close(_) => self.peer_closed = true,
+            _ => {}
+        }
+        frame
     }
 
-    /// Core holds less than `most` of what it read ahead: what is more was taken. Whether anything was.
-    #[inline]
-    fn taken(&mut self, most: usize, shared: &Shared) -> bool {
-        let mut taken = false;
-        while self.ahead_weight > 0 && self.ahead_weight >= most {
-            let Some((number, weight)) = self.ahead.pop_front() else { break };
-            self.ahead_weight -= weight;
-            shared.settling().settle(number);
-            taken = true;
+    /// Core has `packet`: whether it is to be answered.
+    fn hand(&self, shared: &Shared, packet: &Packet, receipt: bool, number: Option<u64>) -> bool {
+        let mut settling = shared.settling();
+        let opened = packet.id().zip(number);
+        if let Some((id, number)) = opened {
+            // Core answers it when the application has it, or the application does.
+            settling.open(id, number, receipt);
         }
-        taken
+        let by_receiving = number.filter(|_| opened.is_none());
+        match by_receiving {
+            Some(number) if !self.is_counted() => settling.settle(number),
+            first => settling.hand(first, 1, packet.len() as u64),
+        }
+        shared.look_after(settling.next_look());
+        receipt || opened.is_some()
+    }
+
+    fn next_waiting(&mut self) -> Option<(Frame, Option<u64>)> {
+        let next = self.waiting.pop_front()?;
+        self.waiting_weight -= next.0.weight() as u64;
+        Some(next)
+    }
+
+    fn wait(&mut self, frame: Frame) {
+        let number = self.number(&frame);
+        self.waiting_weight += frame.weight() as u64;
+        self.waiting.push_back((frame, number));
+    }
+
+    /// Gives core what has arrived, is numbered, and is settled by being received.
+    fn take_arrived(&mut self, shared: &Shared, packets: &mut Vec<Packet>, most: usize) {
+        if !self.waiting.is_empty() || !self.gaps.is_empty() || self.end.is_some() || !self.is_counted() {
+            return;
+        }
+        let Some(half) = &mut self.half else { return };
+        let before = packets.len();
+        half.take_arrived(packets, most);
+        if packets.len() == before {
+            return;
+        }
+        if let Some(alive) = &mut self.alive {
+            alive.heard();
+        }
+        let plain = |packet: &&Packet| packet.id().is_none() && !self.is_beside(packet);
+        let (count, bytes) = packets[before..]
+            .iter()
+            .take_while(plain)
+            .fold((0, 0), |(count, bytes), packet| (count + 1, bytes + packet.len() as u64));
+        if count > 0 {
+            let mut settling = shared.settling();
+            settling.hand(Some(self.received), count, bytes);
+            shared.look_after(settling.next_look());
+        }
+        self.received += count;
+        for packet in packets.drain(before + count as usize..) {
+            self.wait(Frame::packet(packet));
+        }
     }
 }
 
@@ -311,9 +321,7 @@ impl Shared {
             };
             match read {
                 Read::Frame(frame) => {
-                    let number = inbound.number(&frame);
-                    inbound.waiting_weight += frame.weight() as u64;
-                    inbound.waiting.push_back((frame, number));
+                    inbound.wait(frame);
                     self.wakers.read.wake();
                 }
                 Read::Nothing => {}

@@ -23,10 +23,22 @@ pub(crate) struct Settling {
     beyond: BTreeSet<u64>,
     /// What the peer was told.
     told: u64,
-    /// Bytes that arrived since then.
+    /// Bytes received since then.
     bytes: u64,
+    /// Packets that core has and the application has not received, oldest first.
+    handed: VecDeque<Run>,
+    /// All packets that the application has received, of whatever epoch.
+    received: u64,
     /// Packets whose answer the application has yet to give, and whether their sender waits for it.
     open: HashMap<PacketId, VecDeque<(u64, bool)>>,
+}
+
+/// Packets that were handed to core one after the other.
+struct Run {
+    /// The number of the first, if they are settled by being received.
+    first: Option<u64>,
+    count: u64,
+    bytes: u64,
 }
 
 /// When the peer is to be told.
@@ -43,9 +55,47 @@ pub(crate) enum Tell {
 }
 
 impl Settling {
-    /// So many bytes arrived.
-    pub(crate) fn arrived(&mut self, bytes: usize) {
-        self.bytes += bytes as u64;
+    /// Core has `count` more packets, of `bytes` bytes; `first` is the number of the first, if they are settled by being
+    /// received.
+    pub(crate) fn hand(&mut self, first: Option<u64>, count: u64, bytes: u64) {
+        match self.handed.back_mut() {
+            Some(last) if first == last.first.map(|first| first + last.count) => {
+                last.count += count;
+                last.bytes += bytes;
+            }
+            _ => self.handed.push_back(Run { first, count, bytes }),
+        }
+    }
+
+    /// The application has received `total` packets by now.
+    pub(crate) fn receive(&mut self, total: u64) {
+        let mut more = total - self.received;
+        self.received = total;
+        while more > 0
+            && let Some(run) = self.handed.front_mut()
+        {
+            let count = more.min(run.count);
+            let bytes = run.bytes * count / run.count;
+            let first = run.first;
+            run.first = first.map(|first| first + count);
+            run.count -= count;
+            run.bytes -= bytes;
+            if run.count == 0 {
+                self.handed.pop_front();
+            }
+            more -= count;
+            self.bytes += bytes;
+            if let Some(first) = first {
+                self.settle_all(first, count);
+            }
+        }
+    }
+
+    /// A new epoch begins: what core has of the old one settles nothing in it.
+    pub(crate) fn start_over(&mut self) {
+        let mut handed = std::mem::take(&mut self.handed);
+        handed.iter_mut().for_each(|run| run.first = None);
+        *self = Self { handed, received: self.received, ..Self::default() };
     }
 
     /// Item `number` is a packet that the application will answer by its id.
@@ -81,6 +131,24 @@ impl Settling {
         }
     }
 
+    /// The application has `count` items from `first` on.
+    fn settle_all(&mut self, first: u64, count: u64) {
+        if first != self.settled {
+            return (first..first + count).for_each(|number| self.settle(number));
+        }
+        // The last of them looks beyond.
+        self.settled += count - 1;
+        self.settle(first + count - 1);
+    }
+
+    /// After how many more packets the peer may have to be told.
+    pub(crate) fn next_look(&self) -> u64 {
+        let by_count = WANTED_AFTER - (self.settled - self.told) % WANTED_AFTER;
+        let Some(run) = self.handed.front().filter(|run| run.bytes > 0) else { return by_count };
+        let by_bytes = DUE_AFTER_BYTES.saturating_sub(self.bytes).saturating_mul(run.count) / run.bytes;
+        by_count.min(by_bytes).max(1)
+    }
+
     /// When the peer is to be told what is settled.
     #[inline]
     pub(crate) fn tell(&self) -> Tell {
@@ -102,42 +170,5 @@ impl Settling {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_contiguous_part_is_told() {
-        let mut settling = Settling::default();
-        settling.settle(1);
-        settling.settle(2);
-        assert_eq!(settling.tell(), Tell::Nothing);
-        settling.settle(0);
-        assert_eq!((settling.tell(), settling.told()), (Tell::Later, 3));
-        assert_eq!(settling.tell(), Tell::Nothing);
-    }
-
-    #[test]
-    fn many_packets_or_bytes_are_told_at_once() {
-        let mut settling = Settling::default();
-        (0..WANTED_AFTER).for_each(|number| settling.settle(number));
-        assert_eq!(settling.tell(), Tell::Wanted);
-        (WANTED_AFTER..DUE_AFTER).for_each(|number| settling.settle(number));
-        assert_eq!(settling.tell(), Tell::Due);
-        settling.told();
-        settling.arrived(DUE_AFTER_BYTES as usize);
-        assert_eq!(settling.tell(), Tell::Nothing);
-        settling.settle(DUE_AFTER);
-        assert_eq!(settling.tell(), Tell::Due);
-    }
-
-    #[test]
-    fn the_same_id_twice_is_settled_twice_in_order() {
-        let mut settling = Settling::default();
-        let id = PacketId::from_bytes([7; 16]);
-        settling.open(id, 0, true);
-        settling.open(id, 1, false);
-        assert_eq!((settling.answer(id), settling.told()), (Some(true), 1));
-        assert_eq!((settling.answer(id), settling.told()), (Some(false), 2));
-        assert_eq!(settling.answer(id), None);
-    }
-}
+#[path = "settling_tests.rs"]
+mod tests;

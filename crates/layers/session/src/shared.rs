@@ -5,12 +5,12 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
 use haul_core::wire::{Frame, SendBuf};
-use haul_core::{Encoder, Error, ErrorKind, Link, ReadHalf, Result, State, StateCell, WriteHalf};
+use haul_core::{Encoder, Error, ErrorKind, Link, OnReceived, ReadHalf, Result, State, StateCell, WriteHalf};
 use tokio::runtime::Handle;
 
 use crate::alive::Alive;
@@ -51,6 +51,10 @@ pub(crate) struct Shared {
     /// The peer is to be told what is settled with whatever is sent next.
     pub(crate) ack_wanted: AtomicBool,
     pub(crate) ack_waits: AtomicBool,
+    /// Packets that the application has received.
+    received: AtomicU64,
+    /// With so many of them, the peer may have to be told.
+    look_at: AtomicU64,
     pub(crate) budget: Option<Arc<Budget>>,
     pub(crate) runtime: Handle,
 }
@@ -67,12 +71,11 @@ pub(crate) struct Inbound {
     /// What was taken off the link while the writer looked for acknowledgements: frames and their numbers.
     pub(crate) waiting: VecDeque<(Frame, Option<u64>)>,
     pub(crate) waiting_weight: u64,
-    gaps: VecDeque<Error>,
+    pub(crate) gaps: VecDeque<Error>,
     /// Gaps that nobody read and that were dropped.
     gaps_before: u64,
-    /// Packets without an answer that core read ahead: number and weight.
-    pub(crate) ahead: VecDeque<(u64, usize)>,
-    pub(crate) ahead_weight: usize,
+    /// Counts what the application receives; gone where a layer between it and us does not say.
+    counter: Weak<dyn Fn(u64) + Send + Sync>,
     /// The peer said its close.
     pub(crate) peer_closed: bool,
     /// Unreliable packets go beside the session.
@@ -143,6 +146,8 @@ impl Shared {
             wakers: Arc::new(Wakers::default()),
             ack_wanted: AtomicBool::new(false),
             ack_waits: AtomicBool::new(false),
+            received: AtomicU64::new(0),
+            look_at: AtomicU64::new(0),
             budget,
             runtime: Handle::current(),
         })
@@ -166,7 +171,32 @@ impl Shared {
     }
 
     pub(crate) fn settling(&self) -> MutexGuard<'_, Settling> {
-        lock(&self.settling)
+        let mut settling = lock(&self.settling);
+        // In one order with what `receive` does.
+        settling.receive(self.received.load(Ordering::SeqCst));
+        settling
+    }
+
+    /// Counts what the application receives, until it is dropped.
+    pub(crate) fn counter(self: &Arc<Self>) -> OnReceived {
+        let shared = self.clone();
+        let counter: OnReceived = Arc::new(move |count| shared.receive(count));
+        self.inbound().counter = Arc::downgrade(&counter);
+        counter
+    }
+
+    /// The application has received `count` more packets.
+    #[inline]
+    fn receive(self: &Arc<Self>, count: u64) {
+        let total = self.received.fetch_add(count, Ordering::SeqCst) + count;
+        if total >= self.look_at.load(Ordering::Relaxed) || !self.ack_waits.load(Ordering::SeqCst) {
+            self.tell();
+        }
+    }
+
+    /// Sees to it that the settling is looked at after so many more packets.
+    pub(crate) fn look_after(&self, count: u64) {
+        self.look_at.store(self.received.load(Ordering::Relaxed) + count, Ordering::Relaxed);
     }
 
     /// The link of `generation` is lost: it is let go, and another looked for, beginning with `next`. `false` if another
@@ -317,9 +347,7 @@ impl Shared {
         inbound.received = 0;
         // What came in the old epoch is still read, and settles nothing in the new one.
         inbound.waiting.iter_mut().for_each(|(_, number)| *number = None);
-        inbound.ahead.clear();
-        inbound.ahead_weight = 0;
-        *self.settling() = Settling::default();
+        self.settling().start_over();
         lost
     }
 }
@@ -342,8 +370,7 @@ impl Inbound {
             waiting_weight: 0,
             gaps: VecDeque::new(),
             gaps_before: 0,
-            ahead: VecDeque::new(),
-            ahead_weight: 0,
+            counter: Weak::<fn(u64)>::new(),
             peer_closed: false,
             datagrams: false,
             end: None,
@@ -371,6 +398,11 @@ impl Inbound {
             self.gaps_before += 1;
         }
         self.gaps.push_back(gap);
+    }
+
+    /// Whether what the application receives is counted.
+    pub(crate) fn is_counted(&self) -> bool {
+        self.counter.strong_count() > 0
     }
 
     pub(crate) fn next_gap(&mut self) -> Option<Error> {

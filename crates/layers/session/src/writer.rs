@@ -228,7 +228,11 @@ impl Shared {
     /// Tells the peer what is settled, now or before long. No lock may be held.
     #[inline]
     pub(crate) fn tell(self: &Arc<Self>) {
-        let tell = self.settling().tell();
+        let tell = {
+            let settling = self.settling();
+            self.look_after(settling.next_look());
+            settling.tell()
+        };
         match tell {
             Tell::Nothing => {}
             Tell::Due => self.tell_now(),
@@ -262,7 +266,8 @@ impl Shared {
             self.runtime.spawn(async move {
                 tokio::time::sleep(ACK_DELAY).await;
                 if let Some(shared) = weak.upgrade() {
-                    shared.ack_waits.store(false, Ordering::Release);
+                    // In one order with what `receive` does: it sees this, or we see what it counted.
+                    shared.ack_waits.store(false, Ordering::SeqCst);
                     shared.tell_now();
                 }
             });
