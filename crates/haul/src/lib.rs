@@ -78,3 +78,12 @@ mod front_door {}
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/guides/own-transport.md")]
 mod own_transport {}
+
+/// And those of the pages for users.
+#[cfg(all(doctest, feature = "protocols", feature = "layers"))]
+mod pages {
+    #[doc = include_str!("../../../docs/sessions.md")]
+    mod sessions {}
+    #[doc = include_str!("../../../docs/migration/realtime.md")]
+    mod realtime {}
+}
