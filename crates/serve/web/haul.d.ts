@@ -88,6 +88,8 @@ export interface SessionOptions {
     deadline?: number;
     /** How long a link must have stood for the next dial to be at once. Default 10,000. */
     stableAfter?: number;
+    /** A link on which nothing was heard for so long is given up; the peer is asked halfway. Default 10,000. */
+    idle?: number;
 }
 
 /** Of several URLs, the next one starts `headStart` after the last one did, or at once when one fails; the first to open wins.

@@ -1078,13 +1078,13 @@ function open(url, options) {
 const ADAPTIVE = { headStart: 250, remember: 600_000, probe: 300_000, stallWithin: 30_000, demote: 60_000 };
 /** A demotion lasts at most so many times `demote`. */
 const LONGEST = 16;
-/** Lists of URLs that are remembered. */
+/** Hosts, or lists of them, that are remembered. */
 const MAX_REMEMBERED = 256;
 const remembered = new Map();
 
-/** What is known of these URLs: who won when, when to look again, and who stalled. */
+/** What is known of these URLs' hosts: who won when, when to look again, and who stalled. */
 function memory(urls) {
-    const key = urls.map(shown).join(" ");
+    const key = urls.map((url) => /^[^/]*\/\/[^/]*/.exec(shown(url))?.[0]).join(" ");
     const known = remembered.get(key) ?? { winner: undefined, stalls: urls.map(() => ({ inARow: 0, until: 0 })) };
     remembered.delete(key);
     remembered.set(key, known);
@@ -1315,7 +1315,7 @@ const PROBE = "haul session";
 /** What a client begins a session with: see `SessionOptions` in haul.d.ts. */
 const SESSION = {
     replayBytes: 1 << 20, replayPackets: 16_384, attempts: Infinity, base: 200, factor: 2, cap: 30_000, deadline: Infinity,
-    stableAfter: 10_000,
+    stableAfter: 10_000, idle: 10_000,
 };
 /** When settled packets are told: after so many, so many bytes, so many milliseconds. */
 const TELL_COUNT = 64, TELL_BYTES = 64 << 10, TELL_DELAY = 20;
@@ -1355,6 +1355,10 @@ class Session extends Told {
     #told = 0;
     #toldBytes = 0;
     #telling;
+    // Whether the link lives: what was heard since it was looked at last, and whether the peer was asked.
+    #watching;
+    #heard = false;
+    #asked = false;
 
     /** Where the last link led. */
     url;
@@ -1402,6 +1406,7 @@ class Session extends Told {
     #drop(farewell) {
         const link = this.#link;
         this.#link = undefined;
+        clearInterval(this.#watching);
         clearTimeout(this.#telling);
         this.#telling = undefined;
         if (!link) return;
@@ -1492,6 +1497,8 @@ class Session extends Told {
         this.#told = this.#taken;
         for (const note of [...notes, { word: "ack", settled: this.#taken }]) this.#say(note);
         for (const { frame } of this.#kept.slice(received - this.#settled)) link.write(frame);
+        this.#heard = true;
+        this.#watching = setInterval(() => this.#watch(), this.#options.session.idle / 2);
         this.tell("state", { name: "connected" });
         this.tell("room");
         link.hearer = {
@@ -1503,9 +1510,21 @@ class Session extends Told {
 
     // -- what is lost and found --
 
+    /** Asks a peer that is silent, and gives the link up if it stays so. */
+    #watch() {
+        if (this.#heard) {
+            this.#heard = this.#asked = false;
+        } else if (!this.#asked) {
+            this.#asked = true;
+            this.#link.write({ type: "ping", payload: new Uint8Array() });
+        } else {
+            this.#lost(new HaulError("timeout", `nothing was heard from the peer for ${this.#options.session.idle} ms`));
+        }
+    }
+
     #lost(error) {
         if (this.#over) return;
-        this.#drop(() => {});
+        this.#drop((link) => link.close(1000, ""));
         if (error.status === "permanent") return this.#end(error);
         this.#reconnect(error);
     }
@@ -1538,6 +1557,7 @@ class Session extends Told {
     // -- what is heard --
 
     #hear(frame) {
+        this.#heard = true;
         switch (frame.type) {
             case "note":
                 try {

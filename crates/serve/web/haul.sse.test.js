@@ -234,6 +234,23 @@ test("a session goes on over another event stream", LATE, async () => {
     connection.abort();
 });
 
+test("a session asks a link on which nothing is heard, and gives it up if there is no answer", LATE, async () => {
+    const session = "0".repeat(32), token = "1".repeat(64);
+    const note = (note) => event(framed({ type: "note", text: encodeNote(note) }), 1);
+    const server = await serve([
+        says(ANNOUNCED, note({ word: "accepted", session, token, window: 1000 })),
+        says(ANNOUNCED, note({ word: "resumed", received: 0 })),
+    ]);
+    const connection = await connect(server.url, { session: { idle: 100 } }), states = [];
+    await new Promise((resolve) => {
+        connection.onstate = ({ name, error }) => states.push(error?.kind ?? name) === 2 && resolve();
+    });
+    assert.deepEqual(states, ["timeout", "connected"]);
+    const ping = framed({ type: "ping", payload: new Uint8Array() });
+    assert.equal(server.of("POST").filter(({ body }) => body.includes(ping)).length, 1);
+    connection.abort();
+});
+
 test("a ping resolves with the time that it took, and not more than 64 wait", LATE, async () => {
     let stream, number = 1;
     const answered = (response) => (stream = says(ANNOUNCED)(response));

@@ -18,7 +18,7 @@ use crate::session::Cutter;
 
 const MODULE: &str = include_str!("../../../../crates/serve/web/haul.js");
 
-async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(60), work)
         .await
         .unwrap_or_else(|_| panic!("waited 60 s for {what}"))
@@ -39,31 +39,60 @@ async fn site() -> haul_http::Server {
     haul_http::serve("http://127.0.0.1:0".parse().unwrap(), page).await.unwrap()
 }
 
+/// What a page came to.
+pub(crate) struct Visit {
+    /// What the script returned.
+    pub(crate) result: Value,
+    /// Requests and WebSockets to other origins than the page's own.
+    pub(crate) foreign: Value,
+    /// What the page's policy refused.
+    pub(crate) violations: Value,
+}
+
+/// Runs `script` in the page at `url`, which a browser opens that `runner` drives.
+pub(crate) async fn visit(runner: (std::process::Command, &str), url: &str, script: &str) -> Visit {
+    let (command, file) = runner;
+    let mut command = Command::from(command);
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(file)).arg(url);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(script.as_bytes()).await.unwrap();
+    let output = soon("the page", child.wait_with_output()).await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut seen: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let mut take = |name| seen[name].take();
+    Visit { result: take("result"), foreign: take("foreign"), violations: take("violations") }
+}
+
+/// Chromium, and what drives it.
+pub(crate) fn chromium() -> Option<(std::process::Command, &'static str)> {
+    Some((haul_services::chromium()?, "browser.js"))
+}
+
 /// What `script` returns in a page of Chromium while `serving` goes on; `None` where there is no browser.
-async fn in_a_page<T>(script: &str, serving: impl Future<Output = T>) -> Option<(Value, T)> {
-    let browser = haul_services::chromium()?;
+pub(crate) async fn in_a_page<T>(script: &str, serving: impl Future<Output = T>) -> Option<(Value, T)> {
+    in_a_page_of(chromium()?, script, serving).await
+}
+
+/// The same in a browser of choice.
+pub(crate) async fn in_a_page_of<T>(
+    runner: (std::process::Command, &str),
+    script: &str,
+    serving: impl Future<Output = T>,
+) -> Option<(Value, T)> {
     let site = site().await;
-    let running = async {
-        let runner = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/browser.js");
-        let mut command = Command::from(browser);
-        command.arg(runner).arg(format!("http://127.0.0.1:{}/", site.local_endpoint().port().unwrap()));
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        let mut child = command.spawn().unwrap();
-        child.stdin.take().unwrap().write_all(script.as_bytes()).await.unwrap();
-        let output = child.wait_with_output().await.unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_slice(&output.stdout).unwrap()
-    };
+    let url = format!("http://127.0.0.1:{}/", site.local_endpoint().port().unwrap());
+    let running = async { visit(runner, &url, script).await.result };
     Some(soon("the page", async { tokio::join!(running, serving) }).await)
 }
 
-async fn listen(url: &str) -> (Listener, String) {
+pub(crate) async fn listen(url: &str) -> (Listener, String) {
     let listener = haul_ws::listen(url.parse().unwrap()).await.unwrap();
     let port = listener.local_endpoint().port().unwrap();
     (listener, format!("ws://127.0.0.1:{port}/"))
 }
 
-async fn accept(listener: &Listener) -> Connection {
+pub(crate) async fn accept(listener: &Listener) -> Connection {
     listener.accept().await.unwrap().unwrap()
 }
 
@@ -411,7 +440,7 @@ async fn a_page_takes_the_transport_that_opens_and_begins_with_it_the_next_time(
         }};
         const none = await haul.connect([refused, "ws://127.0.0.1:2/"], {{ adaptive }}).catch((error) => error);
         return {{
-            first: await won(["{silent}", "{url}"]), again: await won(["{silent}", "{url}"]),
+            first: await won(["{silent}", "{url}"]), again: await won(["{silent}a", "{url}b"]),
             preferred: await won([wt, "{url}"]), fallback: await won([refused, wt]),
             none: [none.kind, none.status, none.message.split("; ").length],
         }};
@@ -439,13 +468,13 @@ async fn a_page_takes_the_transport_that_opens_and_begins_with_it_the_next_time(
     let Some((seen, silent_dials)) = in_a_page(&script, serving).await else { return };
     let wt = format!("wt://127.0.0.1:{port}/");
     let wanted = json!({
-        "first": url, "again": url, "preferred": wt, "fallback": wt, "none": ["connect", "transient", 2],
+        "first": url, "again": format!("{url}b"), "preferred": wt, "fallback": wt, "none": ["connect", "transient", 2],
     });
     assert_eq!(seen, wanted);
     assert_eq!(silent_dials, 1, "the silent one was dialed again before the winner");
 }
 
-fn numbered(number: u32) -> Packet {
+pub(crate) fn numbered(number: u32) -> Packet {
     let mut text = number.to_string();
     while text.len() < 4 + (number as usize * 37) % 300 {
         text.push('.');
