@@ -68,6 +68,11 @@ pub fn python_websockets() -> Option<Command> {
     found("python-websockets", "HAUL_PYTHON")
 }
 
+/// The program `redis-server`, or `None` after saying what did not run.
+pub fn redis_server() -> Option<Command> {
+    found("redis", "HAUL_REDIS_SERVER")
+}
+
 /// Node.js, with the package `ws` where `require` finds it, or `None` after saying what did not run.
 pub fn npm_ws() -> Option<Command> {
     let mut node = found("npm-ws", "HAUL_NODE")?;
@@ -124,6 +129,16 @@ pub fn tinyproxy() -> Option<Command> {
 /// nginx, or `None` after saying what did not run.
 pub fn nginx() -> Option<Command> {
     found("nginx", "HAUL_NGINX")
+}
+
+/// The program `ip`, or `None` after saying what did not run.
+pub fn iproute() -> Option<Command> {
+    found("iproute2", "HAUL_IP")
+}
+
+/// The program `nft`, or `None` after saying what did not run.
+pub fn nftables() -> Option<Command> {
+    found("nftables", "HAUL_NFT")
 }
 
 /// OpenBSD netcat, or `None` after saying what did not run.

@@ -1,0 +1,151 @@
+//! A browser's tab whose UDP goes dark.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use haul_core::{Body, Connection, Error, ErrorKind, Packet, Request, Response, service_fn};
+use haul_faults::{Cut, TcpFaults, TcpRelay, UdpFaults, UdpRelay};
+use haul_session::{Acceptor, AcceptorOptions};
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+use tokio::sync::watch;
+
+use crate::soon;
+use crate::transports::{Transport, place};
+
+const MODULE: &str = include_str!("../../../../crates/serve/web/haul.js");
+
+/// An empty page with the module beside it.
+async fn site() -> haul_http::Server {
+    let page = service_fn(|request: Request| async move {
+        let (body, media) = match request.uri().path() {
+            "/" => ("<!doctype html><title>haul</title>", "text/html"),
+            "/haul.js" => (MODULE, "text/javascript"),
+            other => return Err(Error::new(ErrorKind::NotFound, format!("no {other}"))),
+        };
+        let mut response = Response::new(Body::from(body));
+        response.headers_mut().insert("content-type", media.parse().unwrap());
+        Ok(response)
+    });
+    haul_http::serve("http://127.0.0.1:0".parse().unwrap(), page).await.unwrap()
+}
+
+/// What `script` returns in a page of Chromium, with `haul` being haul.js.
+async fn in_a_page(browser: std::process::Command, script: String) -> Value {
+    let site = site().await;
+    let runner = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/page.js");
+    let mut command = Command::from(browser);
+    command.arg(runner).arg(format!("http://127.0.0.1:{}/", site.local_endpoint().port().unwrap()));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(script.as_bytes()).await.unwrap();
+    let output = child.wait_with_output().await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Sends and expects numbered packets until it is told to stop; answers over which URLs, and what was wrong.
+fn page(urls: [&str; 2], pin: &str) -> String {
+    format!(
+        r#"
+        const connection = await haul.connect({urls:?}, {{
+            session: {{ base: 10, cap: 100, replayBytes: 65536 }}, adaptive: {{ probe: 1, headStart: 1000 }},
+            certificateHashes: ["{pin}"],
+        }});
+        const links = [connection.url];
+        connection.onstate = ({{ name }}) => name === "connected" && links.push(connection.url);
+        const numbered = (number) => `${{number}}`.padEnd(4 + (number * 37) % 300, ".");
+        let going = true, received = 0, wrong = 0;
+        const sending = (async () => {{
+            let number = 0;
+            for (; going; number += 1) {{
+                await connection.send(numbered(number));
+                if (number % 8 === 7) await new Promise((resolve) => setTimeout(resolve, 2));
+            }}
+            await connection.send("the last");
+            return number;
+        }})();
+        for await (const packet of connection) {{
+            if (packet.text() === "stop") break;
+            if (packet.text() !== numbered(received)) wrong += 1;
+            received += 1;
+        }}
+        going = false;
+        const sent = await sending;
+        const {{ unsettled }} = await connection.close();
+        return {{ links, received, wrong, sent, unsettled }};
+        "#
+    )
+}
+
+fn numbered(number: u32) -> String {
+    let text = number.to_string();
+    format!("{text:.<width$}", width = text.len().max(4 + (number as usize * 37) % 300))
+}
+
+/// Both ways: what the page says is told to `heard`, and it is spoken to until `stop`. Answers how much was sent and heard.
+async fn converse(end: Connection, heard: watch::Sender<u32>, stop: watch::Receiver<bool>) -> (u32, u32) {
+    let (sender, mut receiver) = end.split();
+    let sending = tokio::spawn(async move {
+        let mut number = 0;
+        while !*stop.borrow() {
+            sender.send(Packet::text(numbered(number))).await.unwrap();
+            number += 1;
+            if number % 8 == 0 {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        }
+        sender.send(Packet::text("stop")).await.unwrap();
+        sender.flush().await.unwrap();
+        (sender, number)
+    });
+    let mut count = 0;
+    loop {
+        let packet = receiver.recv().await.unwrap().expect("the page says the last word");
+        if packet.as_text() == Some("the last") {
+            break;
+        }
+        assert_eq!(packet.as_text(), Some(&*numbered(count)), "packet {count}");
+        count += 1;
+        heard.send_replace(count);
+    }
+    assert!(receiver.recv().await.unwrap().is_none(), "something came after the last packet");
+    (sending.await.unwrap().1, count)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tab_whose_udp_goes_dark_moves_its_session_to_websocket_and_later_back_with_nothing_lost() {
+    let Some(browser) = haul_services::chromium() else { return };
+    let wt = haul_wt::listen("wt://127.0.0.1:0/?idle=1s&ping=200ms".parse().unwrap()).await.unwrap();
+    let ws = Transport::Ws.listen().await;
+    let pin = wt.local_endpoint().as_str().split("pin=").nth(1).unwrap().to_owned();
+    let udp = UdpRelay::new(place(&wt), 1, UdpFaults::default()).await.unwrap();
+    let tcp = TcpRelay::new(place(&ws), 1, TcpFaults::default()).await.unwrap();
+    let listener = Acceptor::new(AcceptorOptions::default()).unwrap().listen(vec![wt, ws]).unwrap();
+    let [wt, ws] = [format!("wt://{}/", udp.address()), format!("ws://{}/", tcp.address())];
+    let page = tokio::spawn(in_a_page(browser, page([&wt, &ws], &pin)));
+    let end = soon("the page", listener.accept()).await.unwrap().unwrap();
+    let ((tell, mut heard), (stop, stopped)) = (watch::channel(0), watch::channel(false));
+    let conversation = tokio::spawn(converse(end, tell, stopped));
+    let more = async |heard: &mut watch::Receiver<u32>| {
+        let goal = *heard.borrow() + 300;
+        soon("300 more packets of the page", heard.wait_for(|heard| *heard >= goal)).await.unwrap();
+    };
+    more(&mut heard).await;
+    assert_eq!(tcp.stats().accepted, 0, "it begins over WebTransport");
+    udp.go_dark();
+    soon("the WebSocket", tcp.until(|stats| stats.open == 1)).await;
+    more(&mut heard).await;
+    udp.light_up();
+    tcp.cut(Cut::Reset);
+    soon("the end of the WebSocket", tcp.until(|stats| stats.open == 0)).await;
+    more(&mut heard).await;
+    stop.send_replace(true);
+    let (sent, count) = soon("the last packet of the page", conversation).await.unwrap();
+    let seen = soon("the page's answer", page).await.unwrap();
+    let wanted =
+        json!({ "links": [wt, ws, wt], "received": sent, "wrong": 0, "sent": count, "unsettled": 0 });
+    assert_eq!(seen, wanted);
+}
