@@ -140,3 +140,32 @@ impl fmt::Debug for Connector {
         f.write_str("Connector")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connector(known: &str, address: &str) -> Connector {
+        let config = ClientConfig { dns_cache: Duration::from_secs(3600), ..ClientConfig::default() };
+        let proxies = Arc::new(Proxies::new(Some("")).unwrap());
+        let connector = Connector::new(&config, proxies).unwrap();
+        connector.0.resolver.keep(known.to_owned(), &[address.parse().unwrap()]);
+        connector
+    }
+
+    #[tokio::test]
+    async fn addresses_that_are_known_are_connected_to_and_those_that_do_not_help_are_looked_up_again() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let uri = |host: &str| format!("http://{host}:{port}/").parse::<Uri>().unwrap();
+
+        let known = connector("no-such-host.invalid", "127.0.0.1:0");
+        known.0.connect(&uri("no-such-host.invalid")).await.unwrap();
+
+        // Nobody listens on that address, which is not what the system says of the name.
+        let outdated = connector("localhost", "127.0.0.2:0");
+        let why = outdated.0.connect(&uri("localhost")).await.err().unwrap();
+        assert_eq!(why.kind(), ErrorKind::Connect, "{why}");
+        outdated.0.connect(&uri("localhost")).await.unwrap();
+    }
+}

@@ -39,7 +39,7 @@ impl Resolver {
         known.get(name).filter(|known| known.until > Instant::now()).map(|known| known.addresses.clone())
     }
 
-    fn keep(&self, name: String, addresses: &[SocketAddr]) {
+    pub(super) fn keep(&self, name: String, addresses: &[SocketAddr]) {
         if self.keep.is_zero() {
             return;
         }

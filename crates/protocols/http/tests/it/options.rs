@@ -139,6 +139,48 @@ async fn connections_are_kept_or_made_anew_for_each_request() {
     }
 }
 
+#[tokio::test]
+async fn no_more_idle_connections_are_kept_than_allowed_and_none_longer() {
+    let (closed, mut closes) = mpsc::channel(64);
+    let bad = Bad::new(move |mut stream| {
+        let closed = closed.clone();
+        async move {
+            while !head(&mut stream).await.is_empty() {
+                stream.write_all(OK.as_bytes()).await.unwrap();
+            }
+            closed.send(()).await.unwrap();
+        }
+    })
+    .await;
+    let kept = client(ClientConfig { max_idle_per_host: 2, ..config() });
+    let held: Vec<_> = five(&kept, &bad).await;
+    assert_eq!(bad.connections(), 5);
+    // Read, their connections are free: two stay, three go.
+    for response in held {
+        soon("a body", response.into_body().bytes(10)).await.unwrap();
+    }
+    for _ in 0..3 {
+        soon("a connection to be closed", closes.recv()).await.unwrap();
+    }
+    text(&kept, get(&bad.url("/"))).await.unwrap();
+    assert_eq!(bad.connections(), 5, "none was kept");
+    assert!(closes.try_recv().is_err(), "more were closed");
+
+    let short = client(ClientConfig { keep_idle: Duration::from_millis(10), ..config() });
+    text(&short, get(&bad.url("/"))).await.unwrap();
+    soon("the idle connection to be closed", closes.recv()).await.unwrap();
+}
+
+/// Responses of five requests under way at once.
+async fn five(client: &Client, bad: &Bad) -> Vec<Response> {
+    let mut asking = tokio::task::JoinSet::new();
+    for _ in 0..5 {
+        let (client, url) = (client.clone(), bad.url("/"));
+        asking.spawn(async move { client.request(get(&url)).await.unwrap() });
+    }
+    soon("five answers", asking.join_all()).await
+}
+
 /// A service that answers when it is let, and tells who came.
 fn held()
 -> (impl haul_core::Service<haul_core::Request>, mpsc::Receiver<()>, std::sync::Arc<tokio::sync::Semaphore>) {
