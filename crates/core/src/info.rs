@@ -81,4 +81,29 @@ pub struct Stats {
     pub packets_discarded: u64,
     /// The last measured round trip.
     pub rtt: Option<Duration>,
+    /// What the way to the peer is like, where the protocol measures it; all streams of a session share it.
+    pub path: Option<PathStats>,
+}
+
+/// What a protocol that sees to loss and congestion itself knows of the way to the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PathStats {
+    /// The round trip, smoothed (RFC 9002 section 5).
+    pub rtt: Duration,
+    /// Bytes that may be under way at once.
+    pub congestion_window: u64,
+    /// Packets of the protocol that were sent.
+    pub packets_sent: u64,
+    /// Those of them that were lost. What they carried was sent again, but for datagrams.
+    pub packets_lost: u64,
+    /// Bytes of the lost packets.
+    pub bytes_lost: u64,
+}
+
+impl PathStats {
+    /// A way of which only the round trip is known.
+    pub fn new(rtt: Duration) -> Self {
+        Self { rtt, congestion_window: 0, packets_sent: 0, packets_lost: 0, bytes_lost: 0 }
+    }
 }

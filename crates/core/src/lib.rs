@@ -41,7 +41,7 @@ pub use connection::{Connection, PacketSink, PacketStream, Receiver, Sender};
 pub use endpoint::{Endpoint, Options, Place, parse_bytes, parse_duration};
 pub use error::{Error, ErrorKind, Result, Sent, Status};
 pub use id::PacketId;
-pub use info::{Info, Stats};
+pub use info::{Info, PathStats, Stats};
 pub use limits::Limits;
 pub use link::{Encoder, Link, OnReceived, ReadHalf, Spawn, Task, WriteHalf};
 pub use listener::{Incoming, Listener, ListenerLimits, ListenerStats};

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use crate::{Connection, Reliability, Result};
+use crate::{Connection, PathStats, Reliability, Result};
 
 /// A boxed future, for traits that must be object-safe.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -17,6 +17,11 @@ pub trait Multiplex: Send + Sync + 'static {
     ///
     /// Cancel-safe: a stream is not lost when the future is dropped.
     fn accept(&self) -> BoxFuture<'_, Result<Option<Connection>>>;
+
+    /// What the way to the peer is like; `None` where that is not measured.
+    fn path(&self) -> Option<PathStats> {
+        None
+    }
 }
 
 /// What a stream should be like.

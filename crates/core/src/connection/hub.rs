@@ -250,12 +250,14 @@ impl Hub {
             stats.packets_discarded += dropped;
             stats
         };
+        stats.path = self.multiplex.as_ref().and_then(|session| session.path());
         let outbox = lock(&self.outbox);
         stats.packets_queued = outbox.queued;
         stats.bytes_queued = outbox.bytes_queued;
         stats.packets_sent = self.sent.load(Ordering::Acquire);
         let rtt = self.rtt_us.load(Ordering::Relaxed);
-        stats.rtt = (rtt != u64::MAX).then(|| Duration::from_micros(rtt));
+        let pinged = (rtt != u64::MAX).then(|| Duration::from_micros(rtt));
+        stats.rtt = stats.path.map(|path| path.rtt).or(pinged);
         stats
     }
 

@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use haul_core::{Connection, Endpoint, Error, ErrorKind, Link, Result, Sent, Service};
+use haul_core::{Connection, Endpoint, Error, Link, Packet, Result, Sent, Service};
 use quinn::ClientConfig;
-use tokio::time::timeout;
 
+use crate::early::{self, Early};
 use crate::link::Quic;
 use crate::options::DialConfig;
 use crate::raw::tls::TlsCache;
@@ -39,34 +39,84 @@ impl Dialer {
         outcome
     }
 
-    fn keep(&self, endpoint: &Arc<quinn::Endpoint>) {
-        let mut open = self.open();
-        open.retain(|endpoint| endpoint.strong_count() > 0);
-        open.push(Arc::downgrade(endpoint));
-    }
-
     fn open(&self) -> std::sync::MutexGuard<'_, Vec<Weak<quinn::Endpoint>>> {
         self.dialed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Dials and sends `packets`, with the first packets of the handshake (0-RTT) where that can be: if this dialer has
+    /// been connected there before and the listener has the option `early_data`. They come before everything else, in
+    /// order, and once: if the peer does not take them early they are sent after the handshake. Which it was, the fact
+    /// `early_data` of the connection says: `accepted` or not there.
+    ///
+    /// Whoever records early data can send it again, unseen by this end: each packet must have an id, which says that the
+    /// peer tolerates duplicates.
+    ///
+    /// Errors: `Unsupported` for a packet without an id or an unreliable one, `TooLarge`; otherwise as for a dial, but the peer
+    /// may have got packets. Cancelled, too.
+    pub async fn dial_early(&self, endpoint: Endpoint, packets: Vec<Packet>) -> Result<Connection> {
+        let dialed = async {
+            let config = DialConfig::new(&endpoint)?;
+            let early = Arc::from(early::encode(&packets, &config.path.limits)?);
+            let sent = config.within(async {
+                let connection = Connection::new(self.connect_early(&endpoint, &config, early).await?, spawn);
+                connection.send_all(packets).await?;
+                Ok(connection)
+            });
+            sent.await.map_err(|why| why.with_sent(Sent::Maybe))
+        };
+        dialed.await.map_err(|why| why.while_doing(format!("dial {endpoint}")))
+    }
+
     async fn link(&self, endpoint: &Endpoint) -> Result<Link> {
         let config = DialConfig::new(endpoint)?;
-        let deadline = config.timeout;
-        let late = || Error::new(ErrorKind::Timeout, format!("not connected within {deadline:?}"));
-        timeout(deadline, self.connect(endpoint, &config)).await.unwrap_or_else(|_| Err(late()))
+        config.within(self.connect(endpoint, &config)).await
     }
 
     async fn connect(&self, endpoint: &Endpoint, config: &DialConfig) -> Result<Link> {
-        let host = endpoint.require_host()?;
+        let (host, port) = (endpoint.require_host()?, endpoint.require_port()?);
+        let name = config.tls.sni.as_deref().unwrap_or(host);
         let mut client = ClientConfig::new(self.tls.get(&config.tls, ALPN)?);
         client.transport_config(config.path.transport(0)?);
-        let name = config.tls.sni.clone().unwrap_or_else(|| host.to_owned());
-        let (endpoint, connection) = socket::dial(host, endpoint.require_port()?, &name, &client).await?;
-        let local = endpoint.local_addr()?;
+        let (endpoint, connection) = socket::dial(host, port, name, &client).await?;
+        let (quic, facts) = self.keep(endpoint, connection, config)?;
+        Session::dialed(quic, facts).await
+    }
+
+    async fn connect_early(
+        &self,
+        endpoint: &Endpoint,
+        config: &DialConfig,
+        early: Arc<[u8]>,
+    ) -> Result<Link> {
+        let (host, port) = (endpoint.require_host()?, endpoint.require_port()?);
+        let name = config.tls.sni.as_deref().unwrap_or(host);
+        let mut client = ClientConfig::new(self.tls.get_early(&config.tls, ALPN)?);
+        client.transport_config(config.path.transport(0)?);
+        let shake = move |connecting| early::shake(connecting, early.clone());
+        let (endpoint, (connection, early)) = socket::dial_by(host, port, name, &client, shake).await?;
+        let (quic, mut facts) = self.keep(endpoint, connection, config)?;
+        match early {
+            Some(Early { stream, said }) => {
+                facts.facts.set("early_data", "accepted");
+                Ok(Session::dialed_early(quic, facts, stream, said))
+            }
+            None => Session::dialed(quic, facts).await,
+        }
+    }
+
+    /// What a session stands on.
+    fn keep(
+        &self,
+        endpoint: quinn::Endpoint,
+        connection: quinn::Connection,
+        config: &DialConfig,
+    ) -> Result<(Quic, Facts)> {
+        let facts = Facts::new("quic", &connection, endpoint.local_addr()?, &config.path, config.timeout);
         let endpoint = Arc::new(endpoint);
-        self.keep(&endpoint);
-        let facts = Facts::new("quic", &connection, local, &config.path, config.timeout);
-        Session::dialed(Quic { connection, _endpoint: Some(endpoint) }, facts).await
+        let mut open = self.open();
+        open.retain(|endpoint| endpoint.strong_count() > 0);
+        open.push(Arc::downgrade(&endpoint));
+        Ok((Quic { connection, _endpoint: Some(endpoint) }, facts))
     }
 }
 

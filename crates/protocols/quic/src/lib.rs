@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod dialer;
+mod early;
 mod link;
 mod listener;
 mod options;

@@ -9,7 +9,7 @@ use quinn::{EndpointConfig, ServerConfig, TokioRuntime};
 
 use crate::link::Quic;
 use crate::options::ListenConfig;
-use crate::raw::{Facts, Path, Session, failure, tls};
+use crate::raw::{Facts, Session, failure, tls};
 use crate::{ALPN, socket, spawn};
 
 /// Listens on `quic://host:port`; port 0 takes a free one. Without a certificate of its own it makes one, and its
@@ -23,7 +23,8 @@ pub async fn listen(endpoint: Endpoint) -> Result<Listener> {
 fn bind(endpoint: &Endpoint) -> Result<Listener> {
     let (config, limits) = ListenConfig::new(endpoint)?;
     let (own, made) = identity(&config.tls, endpoint.host())?;
-    let mut server = ServerConfig::with_crypto(tls::server(&own, ALPN)?);
+    let tls = if config.early_data { tls::server_early(&own, ALPN) } else { tls::server(&own, ALPN) };
+    let mut server = ServerConfig::with_crypto(tls?);
     server.transport_config(config.path.transport(0)?);
     let socket = socket::bind(endpoint.host(), endpoint.require_port()?)?;
     let mut local = endpoint.with_port(socket.local_addr()?.port())?;
@@ -32,7 +33,7 @@ fn bind(endpoint: &Endpoint) -> Result<Listener> {
         local = format!("{}{sign}pin={}", local.as_str(), own.fingerprint()).parse()?;
     }
     let quic = quinn::Endpoint::new(EndpointConfig::default(), Some(server), socket, Arc::new(TokioRuntime))?;
-    let incoming = QuicIncoming { quic, path: config.path, preface: limits.handshake_deadline };
+    let incoming = QuicIncoming { quic, config, preface: limits.handshake_deadline };
     Ok(Listener::new(local, incoming, limits, spawn))
 }
 
@@ -49,7 +50,7 @@ fn identity(options: &ServerOptions, host: Option<&str>) -> Result<(ServerTls, b
 
 struct QuicIncoming {
     quic: quinn::Endpoint,
-    path: Path,
+    config: ListenConfig,
     preface: Duration,
 }
 
@@ -63,11 +64,21 @@ impl Incoming for QuicIncoming {
 
     async fn handshake(&self, raw: quinn::Incoming) -> Result<Link> {
         let peer = raw.remote_address();
-        let shaken = async { raw.accept()?.await };
+        let shaken = async {
+            let mut connecting = raw.accept()?;
+            if !self.config.early_data {
+                return connecting.await;
+            }
+            connecting.handshake_data().await?;
+            match connecting.into_0rtt() {
+                Ok((connection, _)) => Ok(connection),
+                Err(connecting) => connecting.await,
+            }
+        };
         let connection = shaken
             .await
             .map_err(|why| failure::lost(&why).while_doing(format!("accept a handshake of {peer}")))?;
-        let facts = Facts::new("quic", &connection, self.quic.local_addr()?, &self.path, self.preface);
+        let facts = Facts::new("quic", &connection, self.quic.local_addr()?, &self.config.path, self.preface);
         Ok(Session::accepted(Quic { connection, _endpoint: None }, facts))
     }
 

@@ -101,20 +101,37 @@ pub async fn dial(
     name: &str,
     client: &ClientConfig,
 ) -> Result<(quinn::Endpoint, quinn::Connection)> {
-    first(host, port, |address| shake(client.clone(), address, name.to_owned())).await
+    dial_by(host, port, name, client, async |connecting| connecting.await.map_err(|why| failure::lost(&why)))
+        .await
 }
 
-async fn shake(
+/// As [`dial`], with a handshake that `shake` leads to its end.
+pub(crate) async fn dial_by<T, F>(
+    host: &str,
+    port: u16,
+    name: &str,
+    client: &ClientConfig,
+    shake: impl Fn(quinn::Connecting) -> F + Clone + Send + 'static,
+) -> Result<(quinn::Endpoint, T)>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T>> + Send + 'static,
+{
+    first(host, port, |address| attempt(client.clone(), address, name.to_owned(), shake.clone())).await
+}
+
+async fn attempt<T, F: Future<Output = Result<T>>>(
     client: ClientConfig,
     address: SocketAddr,
     name: String,
-) -> Result<(quinn::Endpoint, quinn::Connection)> {
+    shake: impl FnOnce(quinn::Connecting) -> F,
+) -> Result<(quinn::Endpoint, T)> {
     let socket = towards(address)?;
     let endpoint = quinn::Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime))?;
     let connecting = endpoint.connect_with(client, address, &name);
     let connecting = connecting.map_err(|why| Error::new(ErrorKind::Config, why.to_string()))?;
     tokio::select! {
-        connected = connecting => Ok((endpoint, connected.map_err(|why| failure::lost(&why))?)),
+        connected = shake(connecting) => Ok((endpoint, connected?)),
         why = nobody(address) => Err(why),
     }
 }

@@ -53,6 +53,8 @@ pub(crate) fn stranger(preface: &[u8]) -> Error {
 /// The sending direction of a stream, there or yet to come.
 pub(crate) enum Tx<T: Transport> {
     Late(Arc<Late<T::Send, T::Recv>>),
+    /// So many bytes of the link were sent on it already.
+    Early(T::Send, u64),
     Ready(T::Send),
     Gone,
 }
@@ -63,14 +65,14 @@ impl<T: Transport> Tx<T> {
             *self = Self::Ready(ready!(late.poll_send(cx))?);
         }
         Poll::Ready(match self {
-            Self::Ready(stream) => Ok(stream.quic()),
+            Self::Ready(stream) | Self::Early(stream, _) => Ok(stream.quic()),
             _ => Err(Error::new(ErrorKind::Closed, "the stream was cut")),
         })
     }
 
     /// Cuts it, unless it is finished.
     pub(crate) fn cut(&mut self, session: &Session<T>, reason: &CloseReason) {
-        if let Self::Ready(mut stream) = std::mem::replace(self, Self::Gone) {
+        if let Self::Ready(mut stream) | Self::Early(mut stream, _) = std::mem::replace(self, Self::Gone) {
             // What is gone already needs no reset.
             let _ = stream.quic().reset(session.transport.code(reason.code));
         }

@@ -136,6 +136,8 @@ pub(crate) struct OrderedWrite<T: Transport> {
     marks: Arc<Marks>,
     /// Bytes taken so far.
     at: u64,
+    /// So many of the first bytes were sent before there was a link.
+    said: u64,
     /// What stands before each datagram.
     head: Vec<u8>,
     /// A datagram that waits for room.
@@ -152,9 +154,20 @@ impl<T: Transport> OrderedWrite<T> {
         marks: Arc<Marks>,
         hold: Arc<Hold<T>>,
     ) -> Self {
+        let said = if let Tx::Early(_, said) = &send { *said } else { 0 };
         let mut head = session.transport.datagram_prefix().to_vec();
         varint::put(id, &mut head);
-        Self { session, send, marks, at: 0, head, datagram: None, finishing: Finishing::No, _hold: hold }
+        Self {
+            session,
+            send,
+            marks,
+            at: 0,
+            said,
+            head,
+            datagram: None,
+            finishing: Finishing::No,
+            _hold: hold,
+        }
     }
 
     /// Sends `frame` as a datagram, waiting for room: none that was accepted makes room for another.
@@ -194,6 +207,12 @@ impl<T: Transport> WriteHalf for OrderedWrite<T> {
         ready!(self.poll_waiting(cx))?;
         while !out.bytes.is_empty() {
             let chunk = out.bytes.chunk();
+            if self.at < self.said {
+                let said = chunk.len().min((self.said - self.at) as usize);
+                out.bytes.advance(said);
+                self.at += said as u64;
+                continue;
+            }
             let mark = self.marks.first();
             match mark {
                 Some(mark) if mark.at == self.at => {

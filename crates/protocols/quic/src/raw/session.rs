@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use haul_core::wire::PREFACE;
 use haul_core::{
-    BoxFuture, CloseReason, Connection, Error, ErrorKind, Limits, Link, Metadata, Multiplex, Reliability,
-    Result, StreamOptions,
+    BoxFuture, CloseReason, Connection, Error, ErrorKind, Limits, Link, Metadata, Multiplex, PathStats,
+    Reliability, Result, StreamOptions,
 };
 use quinn::ConnectionError;
 use tokio::sync::mpsc;
@@ -113,6 +113,14 @@ impl<T: Transport> Session<T> {
         let link = session.link(Kind::Ordered, FIRST, Tx::Ready(send), Rx::Ready(recv), true);
         drop(hold);
         Ok(link)
+    }
+
+    /// As [`dialed`](Self::dialed), with a first stream on which the preface and `said` bytes of the link were sent already.
+    pub fn dialed_early(transport: T, facts: Facts, (send, recv): (T::Send, T::Recv), said: u64) -> Link {
+        let (session, ready) = Self::new(transport, facts);
+        let link = session.link(Kind::Ordered, FIRST, Tx::Early(send, said), Rx::Ready(recv), true);
+        tokio::spawn(session.drive(ready, None));
+        link
     }
 
     /// The link of the end that was dialed: it stands at once, and its stream comes when the peer opens it.
@@ -374,6 +382,16 @@ impl<T: Transport> Multiplex for Streams<T> {
             let link = session.link(kind, id, Tx::Ready(send), Rx::Ready(recv), false);
             Ok(Some(Connection::new(link, crate::spawn)))
         })
+    }
+
+    fn path(&self) -> Option<PathStats> {
+        let known = self.0.transport.quic().stats().path;
+        let mut path = PathStats::new(known.rtt);
+        path.congestion_window = known.cwnd;
+        path.packets_sent = known.sent_packets;
+        path.packets_lost = known.lost_packets;
+        path.bytes_lost = known.lost_bytes;
+        Some(path)
     }
 }
 

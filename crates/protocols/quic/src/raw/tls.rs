@@ -23,19 +23,27 @@ type Known = (ClientOptions, ClientTls);
 impl TlsCache {
     /// quinn's form of `options`, speaking `alpn`. Errors: as `ClientOptions::build`.
     pub fn get(&self, options: &ClientOptions, alpn: &str) -> Result<Arc<QuicClientConfig>> {
+        client(&self.known(options)?, alpn, false)
+    }
+
+    /// As [`get`](Self::get), for a dial that sends early data (RFC 8446 section 2.3).
+    pub fn get_early(&self, options: &ClientOptions, alpn: &str) -> Result<Arc<QuicClientConfig>> {
+        client(&self.known(options)?, alpn, true)
+    }
+
+    fn known(&self, options: &ClientOptions) -> Result<ClientTls> {
         if options.ca.is_some() || options.cert.is_some() || options.key.is_some() {
-            return client(&options.build()?, alpn);
+            return options.build();
         }
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((known, tls)) = &*last
             && known == options
         {
-            return client(tls, alpn);
+            return Ok(tls.clone());
         }
         let tls = options.build()?;
-        let config = client(&tls, alpn);
-        *last = Some((options.clone(), tls));
-        config
+        *last = Some((options.clone(), tls.clone()));
+        Ok(tls)
     }
 }
 
@@ -45,15 +53,27 @@ impl std::fmt::Debug for TlsCache {
     }
 }
 
-fn client(tls: &ClientTls, alpn: &str) -> Result<Arc<QuicClientConfig>> {
+fn client(tls: &ClientTls, alpn: &str, early: bool) -> Result<Arc<QuicClientConfig>> {
     let mut config = (*tls.raw()).clone();
+    config.enable_early_data = early;
     config.alpn_protocols = vec![alpn.into()];
     QuicClientConfig::try_from(config).map(Arc::new).map_err(|why| unfit(&why))
 }
 
 /// quinn's form of a server's TLS, speaking `alpn`.
 pub fn server(tls: &ServerTls, alpn: &str) -> Result<Arc<QuicServerConfig>> {
+    server_config(tls, alpn, 0)
+}
+
+/// As [`server`], taking early data, once for each session that it remembers.
+pub fn server_early(tls: &ServerTls, alpn: &str) -> Result<Arc<QuicServerConfig>> {
+    // QUIC bounds it by flow control (RFC 9001 section 4.6.1).
+    server_config(tls, alpn, u32::MAX)
+}
+
+fn server_config(tls: &ServerTls, alpn: &str, early: u32) -> Result<Arc<QuicServerConfig>> {
     let mut config = (*tls.raw()).clone();
+    config.max_early_data_size = early;
     config.alpn_protocols = vec![alpn.into()];
     QuicServerConfig::try_from(config).map(Arc::new).map_err(|why| unfit(&why))
 }

@@ -5,7 +5,9 @@
 mod aioquic;
 mod bad;
 mod bounds;
+mod early;
 mod moves;
+mod relay;
 mod tls;
 
 use std::sync::Arc;

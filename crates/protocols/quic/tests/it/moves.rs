@@ -1,9 +1,6 @@
-use std::net::SocketAddr;
-use std::sync::Arc;
-
 use haul_core::{Dial, Packet};
-use tokio::net::UdpSocket;
 
+use crate::relay::Relay;
 use crate::{listen, port, soon};
 
 #[tokio::test]
@@ -33,42 +30,11 @@ async fn a_connection_that_moves_to_another_socket_goes_on() {
     .await;
 }
 
-/// Passes packets on between a dialer and `server`, from a new socket when told to: what a NAT does that forgets.
-async fn nat(server: SocketAddr) -> (SocketAddr, tokio::sync::mpsc::Sender<()>) {
-    let inside = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
-    let address = inside.local_addr().unwrap();
-    let (forget, mut forgets) = tokio::sync::mpsc::channel(1);
-    tokio::spawn(async move {
-        let mut outside = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let mut client = None;
-        let (mut up, mut down) = (vec![0; 65536], vec![0; 65536]);
-        loop {
-            tokio::select! {
-                Ok((len, from)) = inside.recv_from(&mut up) => {
-                    // The handshake's packets are large; an empty one only asks whether anybody is there.
-                    if len > 0 {
-                        client = Some(from);
-                        outside.send_to(&up[..len], server).await.unwrap();
-                    }
-                }
-                Ok((len, _)) = outside.recv_from(&mut down) => {
-                    inside.send_to(&down[..len], client.unwrap()).await.unwrap();
-                }
-                told = forgets.recv() => match told {
-                    Some(()) => outside = UdpSocket::bind("127.0.0.1:0").await.unwrap(),
-                    None => return,
-                }
-            }
-        }
-    });
-    (address, forget)
-}
-
 #[tokio::test]
 async fn a_listener_follows_a_peer_whose_address_changes() {
     let listener = listen("").await;
-    let (address, forget) = nat(([127, 0, 0, 1], port(&listener)).into()).await;
-    let url = format!("quic://{address}?insecure=true");
+    let nat = Relay::before(([127, 0, 0, 1], port(&listener)).into()).await;
+    let url = format!("quic://{}?insecure=true", nat.address);
     let mut client = crate::dial(&url).await.unwrap();
     let mut server = soon("the client", listener.accept()).await.unwrap().unwrap();
     for round in 0..5 {
@@ -77,6 +43,36 @@ async fn a_listener_follows_a_peer_whose_address_changes() {
         assert_eq!(soon("the packet", server.recv()).await.unwrap().unwrap(), packet);
         server.send(packet.clone()).await.unwrap();
         assert_eq!(soon("the echo", client.recv()).await.unwrap().unwrap(), packet);
-        forget.send(()).await.unwrap();
+        nat.forget();
     }
+}
+
+#[tokio::test]
+async fn the_statistics_tell_of_the_way_to_the_peer() {
+    const PACKETS: u64 = 100;
+    let listener = listen("").await;
+    let lossy = Relay::before(([127, 0, 0, 1], port(&listener)).into()).await;
+    let client = crate::dial(&format!("quic://{}?insecure=true", lossy.address)).await.unwrap();
+    let mut server = soon("the client", listener.accept()).await.unwrap().unwrap();
+    lossy.lose(20);
+    let sending = async {
+        for _ in 0..PACKETS {
+            client.send(Packet::binary(vec![7; 10_000])).await.unwrap();
+        }
+    };
+    let receiving = async {
+        for _ in 0..PACKETS {
+            assert_eq!(server.recv().await.unwrap().unwrap().len(), 10_000);
+        }
+    };
+    soon("all packets", async { tokio::join!(sending, receiving) }).await;
+    let stats = client.stats();
+    let path = stats.path.unwrap();
+    assert_eq!(stats.rtt, Some(path.rtt));
+    assert!(!path.rtt.is_zero() && path.congestion_window >= 1200, "{path:?}");
+    // Some may still be taken for lost.
+    assert!(path.packets_lost > 0 && path.packets_lost < path.packets_sent / 2, "{path:?}");
+    assert!(path.bytes_lost >= path.packets_lost, "{path:?}");
+    let further = soon("a stream", client.open(haul_core::StreamOptions::default())).await.unwrap();
+    assert!(further.stats().path.unwrap().packets_sent >= path.packets_sent);
 }
