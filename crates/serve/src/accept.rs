@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use haul_core::{Connection, Error, ErrorKind, Registry, Result};
+use haul_core::{CloseReason, Connection, Error, ErrorKind, Registry, Result};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -24,7 +24,8 @@ pub(crate) struct Accepting {
 impl Accepting {
     /// Listens on `url` and serves what connects.
     pub(crate) async fn start(url: ListenUrl, registry: &Registry, shared: &Arc<Shared>) -> Result<Self> {
-        let socket = Arc::new(Socket::open(&url, registry, Arc::downgrade(shared)).await?);
+        let socket = Socket::open(&url, registry, &shared.acceptor, Arc::downgrade(shared)).await?;
+        let socket = Arc::new(socket);
         shared.listening.lock().unwrap_or_else(PoisonError::into_inner).push(socket.clone());
         let url = Arc::new(url);
         let (terms, shared) = (url.clone(), shared.clone());
@@ -144,7 +145,16 @@ where
             () = told(&mut stop) => break,
             Some(ended) = connections.join_next() => note(ended),
             accepted = socket.listener.accept() => match accepted {
-                Ok(Some(connection)) => drop(connections.spawn(serve(connection, stopped.clone()))),
+                Ok(Some(connection)) => match socket.place(connection.info()) {
+                    Some(place) => {
+                        let serving = serve(connection, stopped.clone());
+                        connections.spawn(async move {
+                            serving.await;
+                            drop(place);
+                        });
+                    }
+                    None => drop(connections.spawn(turn_away(connection))),
+                },
                 Ok(None) => break,
                 Err(why) => refused(&socket, &why).await,
             },
@@ -155,7 +165,14 @@ where
             note(ended);
         }
     };
-    tokio::join!(socket.finish(), ending);
+    socket.finish(ending).await;
+}
+
+/// Its protocol bounds how many there are of these.
+async fn turn_away(connection: Connection) {
+    let reason = CloseReason::new(CloseReason::TRY_AGAIN_LATER.code, "too many connections here");
+    // Who does not wait to hear it knows less, and is gone all the same.
+    let _ = connection.close(reason).await;
 }
 
 /// Waits until told to stop, or until nobody can tell any more. Cancel-safe.

@@ -9,8 +9,10 @@ use haul_event_log::{Appending, Stored};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use crate::accept::told;
+use crate::feed;
 use crate::gateway::Shared;
 use crate::listen::{ListenUrl, Terms};
+use crate::live;
 use crate::receipt;
 
 /// A packet that waits for the disk.
@@ -55,19 +57,28 @@ pub(crate) async fn serve(
         }
     };
     let info = connection.info().clone();
+    if url.web.is_some() && info.facts.get("path") == Some(feed::PATH) {
+        return feed::serve(connection, shared, stop).await;
+    }
     let (sender, receiver) = connection.split();
+    let _open = shared.live.enter(&sender);
     // Both queues hold a whole window, so that nobody waits to put into them: one who reads no receipts fills the
     // window, and holds nothing that others wait for.
     let (submitted, submissions) = mpsc::channel(shared.window);
     let (settled, outcomes) = mpsc::channel(shared.window);
     let (halt, halted) = watch::channel(None);
     let serving = Serving { window: Arc::new(Semaphore::new(shared.window)), shared, terms, info };
-    let (end, (), ()) = tokio::join!(
-        serving.read(receiver, submitted, stop, halted),
-        serving.settle(submissions, settled),
-        serving.answer(&sender, outcomes, halt),
-    );
-    let (receiver, reason) = end;
+    let served = async {
+        tokio::join!(
+            serving.read(receiver, submitted, stop, halted),
+            serving.settle(submissions, settled),
+            serving.answer(&sender, outcomes, halt),
+        )
+    };
+    let ((receiver, reason), (), ()) = tokio::select! {
+        served = served => served,
+        never = live::measure(&sender) => match never {},
+    };
     if let Err(why) = sender.close(reason).await {
         tracing::debug!(peer = serving.info.peer, "close: {why}");
     }

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use haul_core::{Error, ErrorKind, Info, Packet, Registry, Result, Sink};
 use haul_event_log::{Event, EventLog, SESSION_ID, SinkStatus, Stored};
+use haul_session::Acceptor;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
@@ -15,6 +16,7 @@ use crate::accept::{Accepting, Stopping};
 use crate::control;
 use crate::guard::Guard;
 use crate::listen::{ListenUrl, Terms};
+use crate::live::{Live, LiveStatus};
 use crate::options::{Route, ServeOptions};
 use crate::receipt::rfc3339;
 use crate::socket::Socket;
@@ -25,6 +27,9 @@ use crate::tap::Taps;
 pub(crate) struct Shared {
     pub(crate) log: EventLog,
     pub(crate) taps: Arc<Taps>,
+    pub(crate) live: Arc<Live>,
+    /// Sessions go on over whichever listener their client comes back.
+    pub(crate) acceptor: Acceptor,
     pub(crate) counters: Counters,
     /// Packets of one connection that may be in flight.
     pub(crate) window: usize,
@@ -93,6 +98,7 @@ impl Shared {
     }
 
     pub(crate) fn status(&self) -> GatewayStatus {
+        let LiveStatus { protocols, states, rtt } = self.live.status();
         let listening = self.listening.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         GatewayStatus {
             pid: std::process::id(),
@@ -103,6 +109,9 @@ impl Shared {
             refused: self.counters.refused.load(Relaxed),
             in_flight: self.most_in_flight - self.in_flight.available_permits(),
             taps: self.taps.count(),
+            protocols,
+            states,
+            rtt,
             listeners: listening.iter().map(|socket| socket.status()).collect(),
             log: self.log.status(),
         }
@@ -158,6 +167,7 @@ impl Gateway {
     /// data folder; what opening log, sinks and listeners answer.
     pub async fn start(options: ServeOptions, registry: Registry) -> Result<Self> {
         let urls = checked(&options)?;
+        let acceptor = Acceptor::new(options.acceptor_options())?;
         let log = EventLog::open(&options.data, options.log_options())
             .await
             .map_err(|why| why.while_doing(format!("start the gateway on {}", options.data.display())))?;
@@ -165,6 +175,8 @@ impl Gateway {
         let shared = Arc::new(Shared {
             log,
             taps: Arc::default(),
+            live: Arc::default(),
+            acceptor,
             counters: Counters::default(),
             window: options.window.max(1),
             in_flight: Arc::new(Semaphore::new(most_in_flight)),
@@ -200,15 +212,16 @@ impl Gateway {
     ///
     /// Errors: the first thing found, as [`start`](Self::start) would answer it.
     pub async fn check(options: &ServeOptions, registry: &Registry) -> Result<()> {
+        let acceptor = Acceptor::new(options.acceptor_options())?;
         for mut url in checked(options)? {
-            let known = url.is_web() || registry.schemes().listen.contains(&url.endpoint.scheme());
+            let known = url.web.is_some() || registry.schemes().listen.contains(&url.endpoint.scheme());
             match url.endpoint.port() {
-                Some(_) => url.endpoint = url.endpoint.with_port(0)?,
+                Some(_) => url = url.with_port(0)?,
                 // Its place is a path, or the scheme's own port: it is tried when it is served.
                 None if known => continue,
                 None => {}
             }
-            let opened = Socket::open(&url, registry, Weak::new()).await;
+            let opened = Socket::open(&url, registry, &acceptor, Weak::new()).await;
             opened.map_err(|why| why.while_doing(format!("check {}", url.given)))?;
         }
         for route in &options.routes {
@@ -267,6 +280,7 @@ impl Gateway {
             ("log", old.log != options.log),
             ("window", old.window != options.window),
             ("in_flight", old.in_flight != options.in_flight),
+            ("session", old.session != options.session),
         ] {
             if changed {
                 reloaded.needs_restart.push(name);
@@ -276,9 +290,10 @@ impl Gateway {
         self.change_listeners(&mut state, urls, &mut reloaded).await?;
         *self.shared.guard.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
             Arc::new(options.guard.clone());
-        let (log, window, in_flight) =
-            (state.options.log.clone(), state.options.window, state.options.in_flight);
-        state.options = ServeOptions { log, window, in_flight, ..options };
+        let old = &state.options;
+        let (window, in_flight) = (old.window, old.in_flight);
+        let (log, session) = (old.log.clone(), old.session.clone());
+        state.options = ServeOptions { log, window, in_flight, session, ..options };
         Ok(reloaded)
     }
 
@@ -410,7 +425,7 @@ fn checked(options: &ServeOptions) -> Result<Vec<ListenUrl>> {
             return wrong(format!("{url} is listened on twice"));
         }
         let url = ListenUrl::parse(url, &options.listener_defaults())?;
-        if !(options.guard.tokens.is_empty() || url.is_web() || url.open) {
+        if !(options.guard.tokens.is_empty() || url.web.is_some() || url.open) {
             return wrong(format!(
                 "listen on {}: nobody can show a token there; listen on http://, or add tokens=none to let everybody in",
                 url.endpoint

@@ -1,21 +1,25 @@
-//! Who may come in over HTTP: which pages of browsers, and with which tokens.
+//! Who may come in over HTTP and WebTransport: which pages of browsers, and with which tokens.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use haul_core::{Body, BoxFuture, Endpoint, Error, ErrorKind, Response, Result};
+use haul_core::{Body, BoxFuture, Endpoint, Error, ErrorKind, Metadata, Response, Result};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use percent_encoding::percent_decode_str;
+use ring::digest::{SHA256, digest};
 use subtle::ConstantTimeEq;
 
 /// A subprotocol that carries a token, for browsers, which can set no header on a WebSocket.
 const SUBPROTOCOL: &str = "bearer.";
 
-type Check = Arc<dyn Fn(Parts) -> BoxFuture<'static, Result<()>> + Send + Sync>;
+/// What pages of other origins may read of an answer: what event streams say in headers.
+const EXPOSED: &str = "haul-protocol, haul-busy, retry-after";
 
-/// Who may come in over HTTP and its WebSockets.
+type Check = Arc<dyn Fn(Parts) -> BoxFuture<'static, Result<Metadata>> + Send + Sync>;
+
+/// Who may come in over `http://` and `https://`, whichever protocol they speak there.
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct Guard {
@@ -24,19 +28,23 @@ pub struct Guard {
     pub origins: Vec<String>,
     /// Tokens, one of which each client has to show: `Authorization: Bearer TOKEN`, `?access_token=TOKEN`, or the
     /// subprotocol `bearer.TOKEN` of a WebSocket. Without any, none is asked for.
+    ///
+    /// `NAME:TOKEN` says whose it is. Clients show the token alone, and two tokens of one name are one identity, so that
+    /// a session goes on when its client comes back with the newer one.
     pub tokens: Vec<String>,
     check: Option<Check>,
 }
 
 impl Guard {
-    /// The guard with a check of one's own, which each request passes behind origin and token. Its error is the
-    /// answer, with the status of its kind (`Unauthorized` 401, `RateLimited` 429, `Overloaded` 503) or of a fact
-    /// named `status`.
+    /// The guard with a check of one's own, which each request passes behind origin and token. What it answers are
+    /// facts of the connection ([`Info::facts`](haul_core::Info)); the fact `identity`, who the client is, goes over
+    /// that of its token. Its error is the answer, with the status of its kind (`Unauthorized` 401, `RateLimited` 429,
+    /// `Overloaded` 503) or of a fact named `status`.
     #[must_use]
     pub fn check<F, Fut>(mut self, check: F) -> Self
     where
         F: Fn(Parts) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<()>> + Send + 'static,
+        Fut: Future<Output = Result<Metadata>> + Send + 'static,
     {
         self.check = Some(Arc::new(move |request| Box::pin(check(request))));
         self
@@ -45,8 +53,16 @@ impl Guard {
     /// Errors: `Config` for what can let nobody in, or everybody.
     pub(crate) fn checked(&self) -> Result<()> {
         let wrong = |why: String| Err(Error::new(ErrorKind::Config, why));
-        if self.tokens.iter().any(String::is_empty) {
+        let mut tokens: Vec<_> = self.tokens.iter().map(|token| Token::of(token).secret).collect();
+        if tokens.contains(&"") {
             return wrong("a token is empty".to_owned());
+        }
+        if self.tokens.iter().any(|token| token.starts_with(':')) {
+            return wrong("a token looks like NAME:TOKEN, and one has no name".to_owned());
+        }
+        tokens.sort_unstable();
+        if tokens.windows(2).any(|pair| pair[0] == pair[1]) {
+            return wrong("a token is there twice".to_owned());
         }
         let is_origin = |text: &str| {
             let (scheme, rest) = text.split_once("://").unwrap_or_default();
@@ -74,34 +90,72 @@ impl Guard {
         Err(Error::new(ErrorKind::Unauthorized, why).with("status", StatusCode::FORBIDDEN.as_u16()))
     }
 
-    /// Lets `request` in; `open` asks for no token. Answers the subprotocol that carries one, if one does. Errors: 401,
-    /// and the check's.
-    pub(crate) async fn admit(&self, request: &Parts, open: bool) -> Result<Option<String>> {
-        let subprotocol = self.authenticate(request, open)?;
+    /// Lets `request` in; `open` asks for no token. Errors: 401, and the check's.
+    pub(crate) async fn admit(&self, request: &Parts, open: bool) -> Result<Admitted> {
+        let mut admitted = self.authenticate(request, open)?;
         if let Some(check) = &self.check {
-            check(request.clone()).await?;
+            for (name, value) in check(request.clone()).await?.iter() {
+                admitted.facts.set(name.to_owned(), value.to_owned());
+            }
         }
-        Ok(subprotocol)
+        Ok(admitted)
     }
 
-    fn authenticate(&self, request: &Parts, open: bool) -> Result<Option<String>> {
+    fn authenticate(&self, request: &Parts, open: bool) -> Result<Admitted> {
         let offered = subprotocol(&request.headers);
+        let mut facts = Metadata::new();
         if open || self.tokens.is_empty() {
-            return Ok(offered);
+            return Ok(Admitted { subprotocol: offered, facts });
         }
-        let known = |shown: &str| {
-            // Each is compared, whichever fits.
-            self.tokens
-                .iter()
-                .fold(false, |fits, token| fits | bool::from(token.as_bytes().ct_eq(shown.as_bytes())))
-        };
         let carried = offered.as_deref().and_then(|name| name.strip_prefix(SUBPROTOCOL));
         let shown = [header_token(&request.headers), query_token(request), carried.map(str::to_owned)];
-        if shown.into_iter().flatten().any(|token| known(&token)) {
-            return Ok(offered);
-        }
+        let known = shown.into_iter().flatten().find_map(|shown| self.known(&shown));
         let why = "show a token that is known here: Authorization: Bearer TOKEN";
-        Err(Error::new(ErrorKind::Unauthorized, why))
+        let known = known.ok_or_else(|| Error::new(ErrorKind::Unauthorized, why))?;
+        facts.set("identity", known.identity());
+        Ok(Admitted { subprotocol: offered, facts })
+    }
+
+    fn known(&self, shown: &str) -> Option<Token<'_>> {
+        // Each is compared, whichever fits.
+        self.tokens.iter().map(|token| Token::of(token)).fold(None, |known, token| {
+            match bool::from(token.secret.as_bytes().ct_eq(shown.as_bytes())) {
+                true => Some(token),
+                false => known,
+            }
+        })
+    }
+}
+
+/// Who was let in.
+pub(crate) struct Admitted {
+    /// The subprotocol that carried the token, if one did.
+    pub(crate) subprotocol: Option<String>,
+    /// What is known of the client: `identity`, and what the check says.
+    pub(crate) facts: Metadata,
+}
+
+/// A token, as it is configured.
+struct Token<'a> {
+    name: Option<&'a str>,
+    secret: &'a str,
+}
+
+impl<'a> Token<'a> {
+    fn of(configured: &'a str) -> Self {
+        match configured.split_once(':') {
+            Some((name, secret)) => Self { name: Some(name), secret },
+            None => Self { name: None, secret: configured },
+        }
+    }
+
+    /// Its name, or a digest where it has none; no name has a colon.
+    fn identity(&self) -> String {
+        let digest = || {
+            let digest = digest(&SHA256, self.secret.as_bytes());
+            digest.as_ref()[..16].iter().fold("token:".to_owned(), |text, byte| text + &format!("{byte:02x}"))
+        };
+        self.name.map_or_else(digest, str::to_owned)
     }
 }
 
@@ -127,6 +181,9 @@ impl Origin {
     pub(crate) fn mark(&self, answer: &mut Response) {
         if let Self::Allowed(origin) = self {
             answer.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+            answer
+                .headers_mut()
+                .insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
             answer.headers_mut().append(header::VARY, HeaderValue::from_static("origin"));
         }
     }
@@ -137,7 +194,7 @@ pub(crate) fn preflight(request: &Parts, origin: &HeaderValue) -> Response {
     let mut answer = Response::new(Body::empty());
     *answer.status_mut() = StatusCode::NO_CONTENT;
     let headers = answer.headers_mut();
-    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, DELETE"));
     if let Some(asked) = request.headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
     }

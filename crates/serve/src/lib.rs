@@ -3,9 +3,11 @@
 mod accept;
 mod connection;
 mod control;
+mod feed;
 mod gateway;
 mod guard;
 mod listen;
+mod live;
 mod options;
 mod receipt;
 mod socket;
@@ -18,4 +20,4 @@ pub use gateway::{Ended, Gateway, Reloaded};
 pub use guard::Guard;
 pub use options::{Route, ServeOptions};
 pub use receipt::rfc3339;
-pub use status::{GatewayStatus, ListenerStatus};
+pub use status::{GatewayStatus, ListenerStatus, ProtocolStatus, RttStatus};

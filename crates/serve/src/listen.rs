@@ -1,7 +1,9 @@
 //! What stands in a listen URL: the listener's options, and the gateway's own.
 
-use haul_core::{Endpoint, Error, ErrorKind, Info, Limits, Place, Result};
+use haul_core::{Endpoint, Error, ErrorKind, Info, Result};
 use percent_encoding::percent_decode_str;
+
+use crate::web::WebUrl;
 
 /// The options of a listen URL that the gateway reads itself.
 const OWN: [&str; 2] = ["receipts", "session"];
@@ -16,8 +18,8 @@ pub(crate) struct ListenUrl {
     pub(crate) given: String,
     /// Without the gateway's own options.
     pub(crate) endpoint: Endpoint,
-    /// The bounds of connections that the gateway makes itself: those over HTTP.
-    pub(crate) limits: Limits,
+    /// What is served there, if it is the gateway's own HTTP.
+    pub(crate) web: Option<WebUrl>,
     /// No token is asked for here.
     pub(crate) open: bool,
     terms: Terms,
@@ -42,8 +44,6 @@ impl ListenUrl {
         let mut open = false;
         let mut text = base.to_owned();
         let mut set = Vec::new();
-        let web = is_web(base);
-        let mut bounds = Vec::new();
         for (mark, part) in [('?', query), ('#', fragment)] {
             let mut mark = Some(mark);
             for pair in part.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
@@ -52,14 +52,7 @@ impl ListenUrl {
                     terms.set(name, &decode(value)).map_err(failed)?;
                 } else if name == TOKENS {
                     open = no_tokens(&decode(value)).map_err(failed)?;
-                } else if web && Limits::OPTIONS.contains(&name) && name != "idle" {
-                    set.push(name);
-                    bounds.push((name, decode(value)));
                 } else {
-                    if web && name == "idle" {
-                        // It bounds requests and WebSockets alike.
-                        bounds.push((name, decode(value)));
-                    }
                     set.push(name);
                     text.push(mark.take().unwrap_or('&'));
                     text.push_str(pair);
@@ -68,21 +61,22 @@ impl ListenUrl {
         }
         let mut endpoint = Endpoint::parse(&text)?;
         for (name, value) in defaults.iter().filter(|(name, _)| !set.contains(name)) {
-            match web && Limits::OPTIONS.contains(name) {
-                true => bounds.push((name, value.clone())),
-                false => endpoint = endpoint.with_option(name, value),
-            }
+            endpoint = endpoint.with_option(name, value);
         }
-        let limits = limits(bounds).map_err(failed)?;
-        if web && !set.contains(&"max_body") {
-            endpoint = endpoint.with_option("max_body", limits.max_packet.max(Limits::default().max_packet));
-        }
-        Ok(Self { given: url.to_owned(), endpoint, limits, open, terms })
+        let web = match endpoint.scheme() {
+            "http" | "https" => Some(WebUrl::new(&endpoint).map_err(failed)?),
+            _ => None,
+        };
+        Ok(Self { given: url.to_owned(), endpoint, web, open, terms })
     }
 
-    /// Whether the gateway's own HTTP is spoken here.
-    pub(crate) fn is_web(&self) -> bool {
-        is_web(self.endpoint.as_str())
+    /// The same URL with another port.
+    pub(crate) fn with_port(mut self, port: u16) -> Result<Self> {
+        self.endpoint = self.endpoint.with_port(port)?;
+        if let Some(web) = &mut self.web {
+            *web = WebUrl::new(&self.endpoint)?;
+        }
+        Ok(self)
     }
 
     /// How the connection with this `info` is served: as the URL says, over which the query of the path it asked for
@@ -104,19 +98,6 @@ impl ListenUrl {
 fn no_tokens(value: &str) -> Result<bool> {
     let why = || Error::new(ErrorKind::Config, format!("{TOKENS}={value}: it can be none"));
     (value == "none").then_some(true).ok_or_else(why)
-}
-
-fn is_web(url: &str) -> bool {
-    let scheme = url.split(':').next().unwrap_or_default();
-    scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")
-}
-
-fn limits(options: Vec<(&str, String)>) -> Result<Limits> {
-    let mut endpoint = Endpoint::parse("ws:")?;
-    for (name, value) in options {
-        endpoint = endpoint.with_option(name, value);
-    }
-    Limits::from_options(&endpoint.options(Place::Query, Limits::OPTIONS)?)
 }
 
 impl Terms {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use haul_core::{AnySink, BoxFuture, Endpoint, Registry, Result};
 use haul_event_log::{Options, SinkOptions};
+use haul_session::AcceptorOptions;
 
 use crate::guard::Guard;
 
@@ -32,8 +33,11 @@ pub struct ServeOptions {
     pub window: usize,
     /// Bytes of all connections that may wait for the disk; then reading waits. Default 64 MiB.
     pub in_flight: usize,
-    /// Who may come in over HTTP. Default: whoever has no page of a foreign origin.
+    /// Who may come in over `http://` and `https://`. Default: whoever has no page of a foreign origin.
     pub guard: Guard,
+    /// How sessions are kept, those of all listeners together; clients without sessions are taken in beside them
+    /// (`admit_plain`), and `limits` bound each listener as its URL says.
+    pub session: AcceptorOptions,
 }
 
 impl ServeOptions {
@@ -49,6 +53,7 @@ impl ServeOptions {
             window: 1024,
             in_flight: 64 << 20,
             guard: Guard::default(),
+            session: AcceptorOptions::default(),
         }
     }
 
@@ -70,6 +75,15 @@ impl ServeOptions {
     pub fn log_options(&self) -> Options {
         let mut options = self.log.clone();
         options.max_packet = options.max_packet.max(self.max_packet.unwrap_or(0) as u64);
+        options
+    }
+
+    /// How sessions are accepted.
+    pub(crate) fn acceptor_options(&self) -> AcceptorOptions {
+        let mut options = self.session.clone();
+        options.admit_plain = true;
+        // Those of each listener hold: a connection too many is closed.
+        options.limits.max_connections = u32::MAX as usize;
         options
     }
 

@@ -1,6 +1,7 @@
 //! What a gateway is doing, as `haul tap --status` shows it.
 
-use haul_core::{Endpoint, ListenerStats};
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 /// A gateway at one moment.
@@ -23,6 +24,12 @@ pub struct GatewayStatus {
     pub in_flight: usize,
     /// Those who watch.
     pub taps: usize,
+    /// What connections have carried, by the protocol that they were opened over.
+    pub protocols: BTreeMap<&'static str, ProtocolStatus>,
+    /// How many connections are in each state: `connected`, and `reconnecting` where a session has no link just now.
+    pub states: BTreeMap<&'static str, usize>,
+    /// How far away the peers are.
+    pub rtt: RttStatus,
     /// What it listens on.
     pub listeners: Vec<ListenerStatus>,
     /// The event log and its sinks.
@@ -35,7 +42,7 @@ pub struct GatewayStatus {
 pub struct ListenerStatus {
     /// Where it listens, with the port that it was given, and without a password.
     pub url: String,
-    /// Connections that finished their handshake.
+    /// Connections that finished their handshake; over HTTP they are those of TCP, and sessions of WebTransport.
     pub accepted: u64,
     /// Connections refused because too many were there.
     pub refused: u64,
@@ -43,23 +50,50 @@ pub struct ListenerStatus {
     pub failed: u64,
     /// Connections open now.
     pub open: usize,
-    /// WebSockets among them, where the listener is of HTTP.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub websockets: Option<usize>,
+    /// What is served there, where that is more than one protocol: `wt`, `ws`, `sse`, `http`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub protocols: Vec<&'static str>,
+    /// Certificates that were made for WebTransport for want of the operator's: SHA-256 in hex, the current one first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub certificate_hashes: Vec<String>,
     /// The last failure.
     pub last_failure: Option<String>,
 }
 
-impl ListenerStatus {
-    pub(crate) fn new(at: &Endpoint, stats: ListenerStats, websockets: Option<usize>) -> Self {
-        Self {
-            url: at.to_string(),
-            accepted: stats.accepted,
-            refused: stats.refused,
-            failed: stats.failed,
-            open: stats.open,
-            websockets,
-            last_failure: stats.last_failure.map(|why| why.to_string()),
-        }
+/// Connections of one protocol. For `http` they are the requests to `/events`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ProtocolStatus {
+    /// Open now.
+    pub open: usize,
+    /// Opened since the start.
+    pub opened: u64,
+    /// Packets received, those included that are refused.
+    pub received: u64,
+    /// Bytes of their payloads.
+    pub received_bytes: u64,
+    /// Packets sent; receipts count where they are JSON.
+    pub sent: u64,
+    /// Bytes of their payloads, those included that are still to be sent.
+    pub sent_bytes: u64,
+}
+
+/// The upper ends of the ranges in which round trips are counted, in microseconds.
+pub(crate) const RTT_BOUNDS_US: [u64; 12] =
+    [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000];
+
+/// The last round trip of each connection that is open, as far as one is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct RttStatus {
+    /// The upper end of each range but the last, which has none, in microseconds.
+    pub bounds_us: [u64; 12],
+    /// The connections in each range.
+    pub counts: [usize; 13],
+}
+
+impl Default for RttStatus {
+    fn default() -> Self {
+        Self { bounds_us: RTT_BOUNDS_US, counts: [0; 13] }
     }
 }

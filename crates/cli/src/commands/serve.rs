@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use haul::config::{Config, Route as ConfigRoute};
-use haul::serve::{Ended, Gateway, Reloaded, Route, ServeOptions};
+use haul::serve::{Ended, Gateway, ListenerStatus, Reloaded, Route, ServeOptions};
 use haul::{Endpoint, parse_duration};
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -18,9 +18,10 @@ const AFTER_FAILURE: Duration = Duration::from_secs(2);
 
 /// Run the gateway: take packets in, store each before it is answered, and pass them on
 ///
-/// Without configuration and flags it listens on http://127.0.0.1:7700 (WebSocket, POST /events, /metrics, /health) and
-/// tcp://127.0.0.1:7701?framing=lines, and keeps its log in ./haul-data. Flags go over the configuration. Ctrl-c or SIGTERM stores and answers what was read, closes
-/// all and ends; a second one ends at once. SIGHUP reads the configuration again and replaces what changed.
+/// Without configuration and flags it listens on http://127.0.0.1:7700 (a dashboard, WebSocket, WebTransport, event
+/// streams, POST /events, /status, /metrics, /health) and tcp://127.0.0.1:7701?framing=lines, and keeps its log in
+/// ./haul-data. Flags go over the configuration. Ctrl-c or SIGTERM stores and answers what was read, closes all and ends; a
+/// second one ends at once. SIGHUP reads the configuration again and replaces what changed.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -66,6 +67,11 @@ impl Args {
         options.in_flight = serve.in_flight;
         options.guard.origins = serve.origins;
         options.guard.tokens = serve.tokens;
+        options.session.retention = serve.session.retention;
+        options.session.replay_bytes = serve.session.replay_bytes;
+        options.session.replay_packets = serve.session.replay_packets;
+        options.session.max_detached = serve.session.max_detached;
+        options.session.max_memory = serve.session.max_memory;
         options.listen = match self.listen.is_empty() {
             true => serve.listen,
             false => self.listen.clone(),
@@ -115,8 +121,8 @@ pub(crate) async fn run(args: Args, out: Output) -> Result<(), Failure> {
         Failure::from(why).with_hint("choose a folder that can be written, with --data DIR")
     })?;
     let gateway = Gateway::start(plan.options, haul::registry()).await?;
-    for endpoint in gateway.local_endpoints() {
-        listening(&endpoint.to_string(), out)?;
+    for listener in gateway.status().listeners {
+        listening(&listener, out)?;
     }
     out.remark(&format!("event log in {}", data.display()));
     for (name, sink) in &plan.routes {
@@ -183,11 +189,26 @@ fn stopping(gateway: &Gateway, drain: Duration) -> String {
     }
 }
 
-fn listening(url: &str, out: Output) -> Result<(), Failure> {
-    match out.json {
-        true => out.object(&json!({ "event": "listening", "endpoint": url })),
-        false => out.line(&format!("listening on {}", out.paint(Paint::Name, url))),
+/// Where it listens; of its own address also what is served there, and the certificates that clients have to be told of.
+fn listening(at: &ListenerStatus, out: Output) -> Result<(), Failure> {
+    if out.json {
+        let mut event = json!({ "event": "listening", "endpoint": at.url });
+        if !at.protocols.is_empty() {
+            event["protocols"] = json!(at.protocols);
+            event["certificateHashes"] = json!(at.certificate_hashes);
+        }
+        return out.object(&event);
     }
+    out.line(&format!("listening on {}", out.paint(Paint::Name, &at.url)))?;
+    if !at.protocols.is_empty() {
+        out.remark(&format!("there: {} and, as its page /, the dashboard", at.protocols.join(", ")));
+    }
+    if let Some(hash) = at.certificate_hashes.first() {
+        out.remark(&format!(
+            "its certificate for WebTransport is made for the moment: wt:// clients add #pin={hash}"
+        ));
+    }
+    Ok(())
 }
 
 async fn reload(args: &Args, gateway: &Gateway, out: Output) -> Result<Duration, Failure> {
@@ -209,8 +230,8 @@ async fn reload(args: &Args, gateway: &Gateway, out: Output) -> Result<Duration,
     for name in needs_restart {
         out.warn(&format!("{name} changed, which holds after a restart"));
     }
-    for endpoint in gateway.local_endpoints() {
-        listening(&endpoint.to_string(), out)?;
+    for listener in gateway.status().listeners {
+        listening(&listener, out)?;
     }
     Ok(plan.drain)
 }

@@ -53,7 +53,7 @@ use std::str::FromStr;
 use haul_core::{Error, ErrorKind, Result};
 
 pub use environment::Environment;
-pub use model::{Backoff, Config, Layer, Log, LogFormat, Route, Serve};
+pub use model::{Backoff, Config, Layer, Log, LogFormat, Route, Serve, Session};
 
 /// Which overrides of `haul.toml` apply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -47,11 +47,13 @@ pub struct Serve {
     /// Bytes of all connections that may wait for the disk: `"64MiB"`, which is the default; then reading waits.
     #[serde(deserialize_with = "value::bytes::<_, { u32::MAX as usize }>")]
     pub in_flight: usize,
-    /// Origins of pages that may connect over `http://`, beside those of the gateway's own host: `https://app.example`;
-    /// `*` is all of them. Default none.
+    /// Origins of pages that may connect over `http://` and `https://`, beside those of the gateway's own host:
+    /// `https://app.example`; `*` is all of them. Default none.
     pub origins: Vec<String>,
-    /// Tokens, one of which clients have to show over `http://`. Default: none is asked for.
+    /// Tokens, one of which clients have to show there; `NAME:TOKEN` says whose it is. Default: none is asked for.
     pub tokens: Vec<String>,
+    /// `[serve.session]`: how sessions are kept there.
+    pub session: Session,
     /// How long a shutdown lets connections and routes finish. Default 10 s.
     #[serde(deserialize_with = "value::duration")]
     pub drain: Duration,
@@ -68,7 +70,43 @@ impl Default for Serve {
             in_flight: 64 << 20,
             origins: Vec::new(),
             tokens: Vec::new(),
+            session: Session::default(),
             drain: Duration::from_secs(10),
+        }
+    }
+}
+
+/// `[serve.session]`: how the gateway keeps the sessions of clients that may come back.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Session {
+    /// How long a session is kept whose client is away. Default 2 min.
+    #[serde(deserialize_with = "value::some_time")]
+    pub retention: Duration,
+    /// Bytes of one session that may be on their way to the client and not settled there: `"1MiB"`, which is the default;
+    /// then sending waits.
+    #[serde(deserialize_with = "value::bytes::<_, { u32::MAX as usize }>")]
+    pub replay_bytes: usize,
+    /// Packets of one session that may be so, 1 to 1000000. Default 16384.
+    #[serde(deserialize_with = "value::count::<_, MANY>")]
+    pub replay_packets: usize,
+    /// Sessions kept whose clients are away, 1 to 1000000; with one more, the oldest of them ends. Default 16384.
+    #[serde(deserialize_with = "value::count::<_, MANY>")]
+    pub max_detached: usize,
+    /// Bytes kept for all sessions together: `"256MiB"`, which is the default; beyond it, sessions whose clients are away
+    /// end, the oldest first.
+    #[serde(deserialize_with = "value::bytes::<_, { u32::MAX as usize }>")]
+    pub max_memory: usize,
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Self {
+            retention: Duration::from_secs(120),
+            replay_bytes: 1 << 20,
+            replay_packets: 16_384,
+            max_detached: 16_384,
+            max_memory: 256 << 20,
         }
     }
 }

@@ -64,6 +64,44 @@ fn the_event_log_is_kept_as_the_file_and_the_environment_say() {
 }
 
 #[test]
+fn sessions_are_kept_as_the_file_and_the_environment_say() {
+    let text = "[serve.session]\nretention = '5m'\nreplay_bytes = '64KiB'\nreplay_packets = 7\n\
+        max_detached = 8\nmax_memory = '1MiB'\n";
+    let told = read(text, Profile::Dev, &[]).unwrap().serve.session;
+    let expected = Session {
+        retention: Duration::from_secs(300),
+        replay_bytes: 64 << 10,
+        replay_packets: 7,
+        max_detached: 8,
+        max_memory: 1 << 20,
+    };
+    assert_eq!(told, expected);
+    let variables = [("HAUL_SERVE_SESSION", "{ retention = '9s' }")];
+    let told = read("", Profile::Dev, &variables).unwrap().serve.session;
+    assert_eq!(told, Session { retention: Duration::from_secs(9), ..Session::default() });
+    for (line, why) in [
+        ("retention = '0s'", "longer than nothing"),
+        ("replay_bytes = 0", "between 1 and"),
+        ("max_detached = 1000001", "between 1 and 1000000"),
+        ("admit_plain = false", "admit_plain"),
+    ] {
+        let error = refused(&format!("[serve.session]\n{line}"), &[]);
+        assert!(error.contains("line 2") && error.contains(why), "{error}");
+    }
+}
+
+#[cfg(feature = "session")]
+#[test]
+fn sessions_are_kept_as_their_crate_keeps_them_unless_the_file_says_otherwise() {
+    let own = haul_session::AcceptorOptions::default();
+    let ours = Session::default();
+    assert_eq!(
+        (ours.retention, ours.replay_bytes, ours.replay_packets, ours.max_detached, ours.max_memory),
+        (own.retention, own.replay_bytes, own.replay_packets, own.max_detached, own.max_memory)
+    );
+}
+
+#[test]
 fn a_route_says_how_it_is_delivered_to_and_the_event_log_is_told() {
     let file = "[[route]]\nname = 'a'\nsink = 'null:'\nfilter = { x = '1' }\nmetadata = false\nbatch = 7\n\
         batch_bytes = '2KiB'\norder = 'batch'\nahead = 9\nbackoff = { base = '1s', factor = 3, cap = '1m' }\n";

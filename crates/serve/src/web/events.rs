@@ -10,7 +10,8 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body::Body as _;
 use tokio::time::timeout;
 
-use super::{info, text, with_status};
+use super::door::info;
+use super::{text, with_status};
 use crate::gateway::Shared;
 use crate::listen::{ListenUrl, Terms};
 use crate::receipt;
@@ -28,7 +29,13 @@ const META: &str = "x-haul-meta-";
 const ID: &str = "idempotency-key";
 
 /// Stores what `request` has and answers its receipts: 200 if all is stored, else the status of the first refusal.
-pub(super) async fn take(request: Request, url: &ListenUrl, shared: Arc<Shared>) -> Result<Response> {
+pub(super) async fn take(
+    request: Request,
+    url: &ListenUrl,
+    max_packet: usize,
+    shared: Arc<Shared>,
+) -> Result<Response> {
+    let counted = shared.live.request();
     let mut info = info(&request, "http", "body");
     info.facts.set("path", request.uri().path().to_owned());
     if let Some(query) = request.uri().query() {
@@ -39,15 +46,15 @@ pub(super) async fn take(request: Request, url: &ListenUrl, shared: Arc<Shared>)
     let kind = kind(&parts.headers)?;
     let metadata = metadata(&parts.headers)?;
     let id = id(&parts.headers)?;
-    let most = if kind == Kind::Lines { usize::MAX } else { url.limits.max_packet };
+    let most = if kind == Kind::Lines { usize::MAX } else { max_packet };
     // What will be held in memory; without a length, the most that one packet may have.
-    let expected = body.size_hint().exact().unwrap_or(url.limits.max_packet as u64);
+    let expected = body.size_hint().exact().unwrap_or(max_packet as u64);
     let room = timeout(PATIENCE, shared.upload(expected)).await;
     let room = room.map_err(|_| Error::new(ErrorKind::Overloaded, "too many bodies are being read"))?;
     let bytes = body.bytes(most).await?;
     let packets = match kind {
         Kind::Lines if id.is_some() => return Err(bad(format!("{ID} is one packet's, and these are many"))),
-        Kind::Lines => lines(bytes, url.limits.max_packet)?,
+        Kind::Lines => lines(bytes, max_packet)?,
         Kind::Text => vec![Packet::text_from_utf8(bytes)?],
         Kind::Binary => vec![Packet::binary(bytes)],
     };
@@ -56,8 +63,10 @@ pub(super) async fn take(request: Request, url: &ListenUrl, shared: Arc<Shared>)
         Some(id) => packet.with_id(id),
         None => packet,
     });
+    let packets: Vec<_> = packets.collect();
+    counted.brought(packets.len(), packets.iter().map(Packet::len).sum());
     // A client that goes away meanwhile has its events stored, counted and shown all the same.
-    let stored = tokio::spawn(store(packets.collect(), terms, info, shared));
+    let stored = tokio::spawn(store(packets, terms, info, shared));
     let outcomes = stored.await.map_err(|why| Error::new(ErrorKind::Internal, format!("store: {why}")))?;
     drop(room);
     answer(kind, &outcomes)

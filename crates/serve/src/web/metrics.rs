@@ -1,23 +1,34 @@
 //! The gateway's status as Prometheus reads it (text exposition format 0.0.4).
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::status::GatewayStatus;
+use crate::status::{GatewayStatus, ProtocolStatus, RttStatus};
 
 /// All of `status` that is a number.
 pub(super) fn of(status: &GatewayStatus) -> String {
     let mut page = Page(String::new());
-    let mut open = BTreeMap::<&str, u64>::new();
-    for listener in &status.listeners {
-        let scheme = listener.url.split(':').next().unwrap_or_default();
-        let websockets = listener.websockets.unwrap_or(0);
-        *open.entry(scheme).or_default() += listener.open.saturating_sub(websockets) as u64;
-        if listener.websockets.is_some() {
-            *open.entry("ws").or_default() += websockets as u64;
-        }
+    let protocols = |value: fn(&ProtocolStatus) -> u64| {
+        status.protocols.iter().map(move |(protocol, of)| (*protocol, value(of)))
+    };
+    for (name, kind, help, value) in [
+        (
+            "haul_connections",
+            "gauge",
+            "Connections open now",
+            (|of| of.open as u64) as fn(&ProtocolStatus) -> u64,
+        ),
+        ("haul_connections_opened_total", "counter", "Connections opened", |of| of.opened),
+        ("haul_protocol_packets_received_total", "counter", "Packets that came over them", |of| of.received),
+        ("haul_protocol_received_bytes_total", "counter", "Bytes of these packets", |of| of.received_bytes),
+        ("haul_protocol_packets_sent_total", "counter", "Packets sent over them", |of| of.sent),
+        ("haul_protocol_sent_bytes_total", "counter", "Bytes of these packets", |of| of.sent_bytes),
+    ] {
+        page.family(name, kind, help, "protocol", protocols(value));
     }
-    page.family("haul_connections", "gauge", "Connections open now", "protocol", open);
+    let states = status.states.iter().map(|(state, count)| (*state, *count as u64));
+    page.family("haul_connections_in_state", "gauge", "Connections by state", "state", states);
+    let help = "Connections whose last round trip took at most so many seconds";
+    page.family("haul_connections_rtt_seconds", "gauge", help, "le", round_trips(&status.rtt));
     let listeners = |value: fn(&crate::ListenerStatus) -> u64| {
         status.listeners.iter().map(move |listener| (listener.url.as_str(), value(listener)))
     };
@@ -72,6 +83,17 @@ pub(super) fn of(status: &GatewayStatus) -> String {
     page.0
 }
 
+/// How many are in each range or in one below it.
+fn round_trips(rtt: &RttStatus) -> impl Iterator<Item = (String, u64)> {
+    let ends = rtt.bounds_us.iter().map(|bound| (*bound as f64 / 1e6).to_string());
+    let ends = ends.chain(["+Inf".to_owned()]);
+    let counts = rtt.counts.iter().scan(0, |sum, count| {
+        *sum += *count as u64;
+        Some(*sum)
+    });
+    ends.zip(counts)
+}
+
 struct Page(String);
 
 impl Page {
@@ -85,17 +107,17 @@ impl Page {
         let _ = writeln!(self.0, "{name} {value}");
     }
 
-    fn family<'a>(
+    fn family<L: AsRef<str>>(
         &mut self,
         name: &str,
         kind: &str,
         help: &str,
         label: &str,
-        values: impl IntoIterator<Item = (&'a str, u64)>,
+        values: impl IntoIterator<Item = (L, u64)>,
     ) {
         self.head(name, kind, help);
         for (of, value) in values {
-            let of = of.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            let of = of.as_ref().replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
             let _ = writeln!(self.0, "{name}{{{label}=\"{of}\"}} {value}");
         }
     }

@@ -2,8 +2,14 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod address;
 mod answers;
 mod changes;
+mod ends;
+mod foreign;
+mod relay;
+mod sessions;
+mod statuses;
 mod support;
 mod taps;
 mod web;

@@ -3,19 +3,24 @@ use std::time::Duration;
 
 use haul_core::{AnySink, Batch, Connection, Endpoint, Level, Receipt, Registry, Result, Service, Sink};
 use haul_event_log::{LogView, Query};
-use haul_serve::{Gateway, Route, ServeOptions};
+use haul_serve::{Gateway, GatewayStatus, Route, ServeOptions};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+/// The gateway's own address.
+pub(crate) const WEB: &str = "http://127.0.0.1:0";
+
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 pub(crate) fn registry() -> Registry {
     let mut registry = Registry::new();
+    haul_sse::register(&mut registry);
     haul_tcp::register(&mut registry);
     haul_ws::register(&mut registry);
+    haul_wt::register(&mut registry);
     registry
 }
 
@@ -31,6 +36,36 @@ pub(crate) async fn dial(gateway: &Gateway, tail: &str) -> Connection {
     let at = &gateway.local_endpoints()[0];
     let url = format!("{}://127.0.0.1:{}{tail}", at.scheme(), at.port().unwrap());
     registry().connect(Endpoint::parse(&url).unwrap()).await.unwrap()
+}
+
+pub(crate) fn port(gateway: &Gateway) -> u16 {
+    gateway.local_endpoints()[0].port().unwrap()
+}
+
+/// Where `gateway` is by `scheme`, on this port or that of a relay; a WebTransport client knows the certificate.
+pub(crate) fn at(gateway: &Gateway, scheme: &str, port: u16, tail: &str) -> Endpoint {
+    let mut url = format!("{scheme}://127.0.0.1:{port}{tail}");
+    if scheme == "wt" {
+        let hash = &gateway.status().listeners[0].certificate_hashes[0];
+        url = format!("{url}{}pin={hash}", if tail.contains('#') { '&' } else { '#' });
+    }
+    Endpoint::parse(&url).unwrap()
+}
+
+/// A connection without a session.
+pub(crate) async fn plain(gateway: &Gateway, scheme: &str, tail: &str) -> Connection {
+    let endpoint = at(gateway, scheme, port(gateway), tail);
+    within("a connection", registry().connect(endpoint)).await.unwrap()
+}
+
+/// Waits until the status is as wished.
+pub(crate) async fn until(what: &str, gateway: &Gateway, wished: impl Fn(&GatewayStatus) -> bool) {
+    let waiting = async {
+        while !wished(&gateway.status()) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    within(what, waiting).await;
 }
 
 /// A stranger who speaks lines.

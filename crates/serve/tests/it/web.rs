@@ -2,31 +2,25 @@
 
 use std::time::Duration;
 
-use haul_core::{Body, Call, Deliver, Endpoint, Error, ErrorKind, Level, Packet, Request};
+use haul_core::{Body, Call, Deliver, Endpoint, Error, ErrorKind, Level, Metadata, Packet, Request};
 use haul_serve::{Gateway, Guard, ServeOptions};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use crate::support::{Kept, options, registry, start, stored, within};
-
-const WEB: &str = "http://127.0.0.1:0";
-
-fn port(gateway: &Gateway) -> u16 {
-    gateway.local_endpoints()[0].port().unwrap()
-}
+use crate::support::{Kept, WEB, options, plain, port, registry, start, stored, within};
 
 /// Status, headers and body of an answer.
-struct Answer(u16, http::HeaderMap, String);
+pub(crate) struct Answer(pub(crate) u16, pub(crate) http::HeaderMap, pub(crate) String);
 
 impl Answer {
-    fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.2).unwrap_or_else(|why| panic!("{why}: {}", self.2))
     }
 }
 
-async fn ask(
+pub(crate) async fn ask(
     gateway: &Gateway,
     method: &str,
     target: &str,
@@ -46,7 +40,7 @@ async fn ask(
     Answer(parts.status.as_u16(), parts.headers, String::from_utf8(body.to_vec()).unwrap())
 }
 
-async fn post(gateway: &Gateway, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
+pub(crate) async fn post(gateway: &Gateway, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
     ask(gateway, "POST", "/events", headers, body).await
 }
 
@@ -200,7 +194,7 @@ async fn websockets_of_haul_and_of_strangers_come_in_on_the_same_port() {
     let expected = [("7", "a"), ("s", "b")].map(|(session, text)| (session.to_owned(), text.to_owned()));
     assert_eq!(stored(&data), expected);
     let status = gateway.status();
-    assert_eq!((status.listeners[0].open, status.listeners[0].websockets), (2, Some(2)));
+    assert_eq!((status.listeners[0].open, status.protocols["ws"].open), (2, 2));
     let ended = gateway.shutdown(Duration::from_secs(5)).await.unwrap();
     assert_eq!(ended.cut, 0);
     let end = within("1001", haul.recv()).await;
@@ -217,10 +211,11 @@ async fn health_and_metrics_say_what_the_status_says() {
     assert_eq!((health.0, health.2.as_str()), (200, "{\"status\":\"ok\"}\n"));
     assert_eq!(post(&gateway, &[], "four").await.0, 200);
     sink.has(&["four"]).await;
-    let url = format!("ws://127.0.0.1:{}", port(&gateway));
-    let _socket = registry().connect(Endpoint::parse(&url).unwrap()).await.unwrap();
+    let socket = plain(&gateway, "ws", "").await;
+    // One who says nothing may yet begin a session.
+    socket.deliver(Packet::text("six123")).await.unwrap();
     within("the route's count", async {
-        while gateway.status().log.sinks[0].delivered < 1 {
+        while gateway.status().log.sinks[0].delivered < 2 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
@@ -230,14 +225,20 @@ async fn health_and_metrics_say_what_the_status_says() {
     assert!(page.1["content-type"].to_str().unwrap().starts_with("text/plain; version=0.0.4"));
     for line in [
         "haul_connections{protocol=\"ws\"} 1",
-        "haul_packets_received_total 1",
-        "haul_received_bytes_total 4",
-        "haul_packets_stored_total 1",
-        "haul_log_appends_total 1",
+        "haul_connections{protocol=\"http\"} 0",
+        "haul_connections_opened_total{protocol=\"http\"} 1",
+        "haul_protocol_packets_received_total{protocol=\"http\"} 1",
+        "haul_protocol_packets_received_total{protocol=\"ws\"} 1",
+        "haul_protocol_received_bytes_total{protocol=\"ws\"} 6",
+        "haul_connections_in_state{state=\"connected\"} 1",
+        "haul_packets_received_total 2",
+        "haul_received_bytes_total 10",
+        "haul_packets_stored_total 2",
+        "haul_log_appends_total 2",
         "haul_log_failed 0",
-        "haul_route_position{route=\"kept\"} 2",
+        "haul_route_position{route=\"kept\"} 3",
         "haul_route_behind{route=\"kept\"} 0",
-        "haul_route_delivered_total{route=\"kept\"} 1",
+        "haul_route_delivered_total{route=\"kept\"} 2",
         "haul_route_dead_letters_total{route=\"kept\"} 0",
     ] {
         assert!(page.2.lines().any(|own| own == line), "no {line} in\n{}", page.2);
@@ -251,13 +252,13 @@ async fn health_and_metrics_say_what_the_status_says() {
     }
 }
 
-fn guarded(data: &TempDir, guard: Guard) -> ServeOptions {
+pub(crate) fn guarded(data: &TempDir, guard: Guard) -> ServeOptions {
     let mut guarded = options(data, &[WEB]);
     guarded.guard = guard;
     guarded
 }
 
-fn guard(origins: &[&str], tokens: &[&str]) -> Guard {
+pub(crate) fn guard(origins: &[&str], tokens: &[&str]) -> Guard {
     let mut guard = Guard::default();
     guard.origins = origins.iter().map(|text| (*text).to_owned()).collect();
     guard.tokens = tokens.iter().map(|text| (*text).to_owned()).collect();
@@ -287,7 +288,7 @@ async fn pages_of_foreign_origins_are_refused_and_listed_ones_are_told_that_they
     let may = ask(&gateway, "OPTIONS", "/events", &preflight(app), Body::empty()).await;
     assert_eq!(may.0, 204);
     assert_eq!(may.1["access-control-allow-headers"], "authorization");
-    assert_eq!(may.1["access-control-allow-methods"], "GET, POST");
+    assert_eq!(may.1["access-control-allow-methods"], "GET, POST, DELETE");
     let may_not =
         ask(&gateway, "OPTIONS", "/events", &preflight("https://evil.example"), Body::empty()).await;
     assert_eq!(may_not.0, 403);
@@ -358,7 +359,7 @@ async fn a_check_of_ones_own_has_the_last_word() {
         counted.send_modify(|seen| *seen += 1);
         let tenant = request.headers.get("x-tenant").is_some_and(|name| name == "a");
         let slow = || Err(Error::new(ErrorKind::RateLimited, "slower"));
-        std::future::ready(if tenant { Ok(()) } else { slow() })
+        std::future::ready(if tenant { Ok(Metadata::new()) } else { slow() })
     });
     let gateway = Gateway::start(guarded(&data, own), registry()).await.unwrap();
     assert_eq!(post(&gateway, &[("x-tenant", "a")], "x").await.0, 200);
