@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
+import * as haul from "./haul.js";
 import { HaulError, Packet, decode, decodeNote, encode, encodeNote } from "./haul.js";
 
 const bytes = (hex) => new Uint8Array(Buffer.from(hex, "hex"));
@@ -113,4 +114,9 @@ test("metadata of every length comes back, and a head above 64 KiB is refused", 
     const many = Object.fromEntries(Array.from({ length: 300 }, (_, at) => [`n${at}`, "v"]));
     assert.deepEqual({ ...decode(encode(packet("", { metadata: many }))).packet.metadata }, many);
     assert.throws(() => encode(packet("", { metadata: { a: "b".repeat(65536) } })), { kind: "too_large" });
+});
+
+test("the module exports what its types name", () => {
+    const named = ["HaulError", "PROTOCOL", "Packet", "connect", "decode", "decodeNote", "encode", "encodeNote", "newId"];
+    assert.deepEqual(Object.keys(haul).sort(), named);
 });

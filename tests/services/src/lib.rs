@@ -96,6 +96,22 @@ pub fn chromium() -> Option<Command> {
     Some(node)
 }
 
+/// Node.js with the package `puppeteer-core` where `require` finds it and Firefox as `HAUL_FIREFOX`, or `None` after
+/// saying what did not run.
+pub fn firefox() -> Option<Command> {
+    found("firefox", "HAUL_FIREFOX")?;
+    let mut node = found("npm-puppeteer-core", "HAUL_NODE_PUPPETEER")?;
+    node.env("NODE_PATH", variable("HAUL_NODE_MODULES")?);
+    Some(node)
+}
+
+/// The TypeScript compiler, or `None` after saying what did not run.
+pub fn typescript() -> Option<Command> {
+    let mut tsc = found("npm-typescript", "HAUL_NODE_TYPESCRIPT")?;
+    tsc.arg(PathBuf::from(variable("HAUL_NODE_MODULES")?).join("typescript/bin/tsc"));
+    Some(tsc)
+}
+
 /// Node.js alone, or `None` after saying what did not run.
 pub fn node() -> Option<Command> {
     found("npm-ws", "HAUL_NODE")
