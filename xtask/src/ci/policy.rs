@@ -37,6 +37,8 @@ pub(super) const OTHER_SUITES: &[(&str, &[&str])] = &[
     ("haul-tls", &[]),
     // It has requests, no connections of packets; packets it delivers.
     ("haul-http", &["sink"]),
+    // It is of requests; the suites are of packets.
+    ("haul-auth", &[]),
     // They go around dialers and listeners; what they answer is a connection.
     ("haul-adaptive", &["connection", "dialer"]),
     ("haul-heartbeat", &["connection", "dialer"]),
