@@ -18,6 +18,16 @@ pub enum Kind {
     Binary,
 }
 
+impl Kind {
+    /// The kind as one lower-case word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Binary => "binary",
+        }
+    }
+}
+
 /// Whether a packet may be lost on the way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Reliability {

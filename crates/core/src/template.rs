@@ -14,7 +14,9 @@ use crate::{Error, ErrorKind, Packet, Result, Sent};
 /// |---|---|
 /// | `{name}` | the metadata `name` |
 /// | `{/user/id}` | what the JSON pointer (RFC 6901) finds in the payload: text, number or boolean |
-/// | `{@id}` | the packet's id |
+/// | `{@id}`, `{@kind}` | the packet's id; `text` or `binary` |
+/// | `{@payload}` | the payload, where it is UTF-8 |
+/// | `{@metadata}` | all metadata as a JSON object |
 /// | `{name\|other}` | `other` where there is none |
 /// | `{{` and `}}` | a brace |
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +36,9 @@ enum What {
     Metadata(String),
     Pointer(String),
     Id,
+    Kind,
+    Payload,
+    AllMetadata,
 }
 
 impl Template {
@@ -107,7 +112,12 @@ fn place(inside: &str) -> Result<Part, String> {
     let what = match name {
         "" => return Err("{} names nothing".to_owned()),
         "@id" => What::Id,
-        other if other.starts_with('@') => return Err(format!("{{{other}}}: there is only {{@id}}")),
+        "@kind" => What::Kind,
+        "@payload" => What::Payload,
+        "@metadata" => What::AllMetadata,
+        other if other.starts_with('@') => {
+            return Err(format!("{{{other}}}: there are {{@id}}, {{@kind}}, {{@payload}} and {{@metadata}}"));
+        }
         pointer if pointer.starts_with('/') => What::Pointer(pointer.to_owned()),
         name => What::Metadata(name.to_owned()),
     };
@@ -119,6 +129,16 @@ impl What {
         Ok(match self {
             Self::Metadata(name) => packet.metadata().get(name).map(Cow::Borrowed),
             Self::Id => packet.id().map(|id| Cow::Owned(id.to_string())),
+            Self::Kind => Some(Cow::Borrowed(packet.kind().as_str())),
+            Self::Payload => {
+                let text = std::str::from_utf8(packet.payload());
+                let text = text.map_err(|_| Error::new(ErrorKind::Codec, "the payload is not UTF-8").with_sent(Sent::No));
+                Some(Cow::Borrowed(text?))
+            }
+            Self::AllMetadata => {
+                let json = serde_json::to_string(packet.metadata());
+                Some(Cow::Owned(json.map_err(|why| Error::new(ErrorKind::Codec, why.to_string()))?))
+            }
             Self::Pointer(pointer) => {
                 let json: serde_json::Value = packet.parse_json().map_err(|why| why.with_sent(Sent::No))?;
                 match json.pointer(pointer) {
@@ -139,6 +159,9 @@ impl fmt::Display for What {
             Self::Metadata(name) => write!(f, "metadata {name:?}"),
             Self::Pointer(pointer) => write!(f, "text at {pointer:?} of its payload"),
             Self::Id => f.write_str("id"),
+            Self::Kind => f.write_str("kind"),
+            Self::Payload => f.write_str("payload"),
+            Self::AllMetadata => f.write_str("metadata"),
         }
     }
 }
@@ -181,6 +204,8 @@ mod tests {
         ] {
             assert_eq!(render(text, &packet).unwrap(), filled, "{text}");
         }
+        let tagged = Packet::text("p").with("a", "1");
+        assert_eq!(render("{@kind} {@payload} {@metadata}", &tagged).unwrap(), r#"text p {"a":"1"}"#);
         let id = packet.clone().identified();
         assert_eq!(render("{@id}", &id).unwrap(), id.id().unwrap().to_string());
     }
@@ -200,7 +225,7 @@ mod tests {
 
     #[test]
     fn what_is_no_template_is_refused() {
-        for text in ["{", "}", "a{b", "{}", "{@kind}", "}{", "{|x}"] {
+        for text in ["{", "}", "a{b", "{}", "{@time}", "}{", "{|x}"] {
             assert_eq!(Template::parse(text).unwrap_err().kind(), ErrorKind::Config, "{text}");
         }
     }

@@ -48,8 +48,13 @@ struct Parts {
 }
 
 impl Endpoint {
-    /// Parses a URL. Errors: `Config`, with the position and the part that is wrong.
+    /// Parses a URL; the braces and bars of a [`Template`](crate::Template) may stand in it as they are.
+    ///
+    /// Errors: `Config`, with the position and the part that is wrong.
     pub fn parse(text: &str) -> Result<Self> {
+        if text.contains(['{', '}', '|']) {
+            return Self::parse(&text.replace('{', "%7B").replace('}', "%7D").replace('|', "%7C"));
+        }
         let uri = Uri::parse(text).map_err(|why| syntax(text, why.index(), &why.to_string()))?;
         let scheme = uri.scheme().as_str().to_ascii_lowercase();
         let authority = uri.authority();

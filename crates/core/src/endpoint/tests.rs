@@ -61,3 +61,10 @@ fn an_option_with_a_bad_value_says_what_it_takes() {
     let error = endpoint.options(Place::Query, &["wait"]).unwrap().duration("wait").unwrap_err();
     assert!(error.to_string().contains("wait=soon: a duration looks like"), "{error}");
 }
+
+#[test]
+fn templates_may_stand_in_paths_and_options_as_they_are() {
+    let endpoint = Endpoint::parse("redis://h/events-{session_id|none}?fields=a:{/b}").unwrap();
+    assert_eq!(endpoint.path(), "/events-{session_id|none}");
+    assert_eq!(endpoint.query().collect::<Vec<_>>(), [("fields", "a:{/b}")]);
+}
