@@ -116,13 +116,13 @@ impl Output {
     /// A remark on stderr, unless quiet or JSON is asked for.
     pub(crate) fn remark(&self, remark: &str) {
         if !self.quiet && !self.json {
-            self.tell(&painted(self.color_err, Paint::Faint, &format!("* {remark}")));
+            self.tell(&painted(self.color_err, Paint::Faint, &format!("* {}", said(remark))));
         }
     }
 
     /// Something that went wrong without ending the program, on stderr.
     pub(crate) fn warn(&self, warning: &str) {
-        self.tell(&format!("{} {warning}", painted(self.color_err, Paint::Bad, "warning:")));
+        self.tell(&format!("{} {}", painted(self.color_err, Paint::Bad, "warning:"), said(warning)));
     }
 
     /// Why the program fails: on stderr for people, and on stdout when JSON is asked for.
@@ -130,7 +130,7 @@ impl Output {
         if failure.message.is_empty() {
             return;
         }
-        self.tell(&format!("{} {}", painted(self.color_err, Paint::Bad, "error:"), failure.message));
+        self.tell(&format!("{} {}", painted(self.color_err, Paint::Bad, "error:"), said(&failure.message)));
         if let Some(hint) = &failure.hint {
             self.tell(&format!("{} {hint}", painted(self.color_err, Paint::Name, "try:")));
         }
@@ -200,6 +200,11 @@ pub(crate) fn noted(metadata: &Metadata) -> String {
         false => format!(" {name:?}={value:?}"),
     };
     metadata.iter().map(note).collect()
+}
+
+/// What may quote a peer, so that it cannot steer the terminal; lines stay lines.
+pub(crate) fn said(text: &str) -> String {
+    text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
 }
 
 /// `text` with control characters, tab excepted, escaped.

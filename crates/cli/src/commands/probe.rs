@@ -62,7 +62,8 @@ impl Target {
             let endpoint = Endpoint::parse(text)?;
             return match endpoint.scheme() {
                 "https" => Self::web(&endpoint, "wss", &["wt", "wss", "sses", "quic", "https"]),
-                "http" => Self::web(&endpoint, "ws", &["ws", "sse", "http"]),
+                // Where TCP is plain, WebTransport is encrypted still.
+                "http" => Self::web(&endpoint, "ws", &["wt", "ws", "sse", "http"]),
                 _ => Ok(Self { race: None, urls: vec![endpoint] }),
             };
         }
@@ -251,7 +252,8 @@ mod tests {
                 "https://host/live?x=1#pin=ab",
             ]
         );
-        assert_eq!(urls("http://[::1]:80/"), ["ws://[::1]:80/", "sse://[::1]:80/", "http://[::1]:80/"]);
+        let plain = ["wt://[::1]:80/", "ws://[::1]:80/", "sse://[::1]:80/", "http://[::1]:80/"];
+        assert_eq!(urls("http://[::1]:80/"), plain);
         assert_eq!(urls("https://[::1]:8443")[3], "quic://[::1]:8443");
         let raced = |text| Target::parse(text).unwrap().race.unwrap().to_string();
         assert_eq!([raced("https://host"), raced("http://host:8/x")], ["wss://host", "ws://host:8/x"]);

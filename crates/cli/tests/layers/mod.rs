@@ -265,7 +265,7 @@ fn probing_a_web_server_tries_every_realtime_protocol_there_and_names_the_winner
     let tried: Vec<_> = probed.json()[1..].iter().map(scheme).collect();
     assert_eq!(
         (&probed.json()[0]["winner"], tried),
-        (&"sse".into(), ["ws", "sse", "http"].map(str::to_owned).to_vec())
+        (&"sse".into(), ["wt", "ws", "sse", "http"].map(str::to_owned).to_vec())
     );
 
     let nobody = haul(&["probe", &format!("http://127.0.0.1:{}", run::closed_port()), "--json"]);

@@ -104,3 +104,26 @@ fn binary_is_how_lines_and_packets_that_are_no_text_are_written() {
     let wrong = haul_with_input(&["connect", &echo.endpoint, "--binary", "hex"], b"xyz\n");
     assert!(wrong.code == 2 && wrong.stderr.contains("hexadecimal"), "{} {}", wrong.code, wrong.stderr);
 }
+
+#[test]
+fn what_a_server_says_of_an_error_cannot_steer_the_terminal() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        // Closed with a body unread, they would be reset.
+        let mut held = Vec::new();
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let mut line = String::new();
+            while line != "\r\n" {
+                line.clear();
+                stream.read_line(&mut line).unwrap();
+            }
+            let answer = b"HTTP/1.1 400 Bad\r\nContent-Length: 8\r\n\r\n\x1b[31mred";
+            stream.get_mut().write_all(answer).unwrap();
+            held.push(stream);
+        }
+    });
+    let ended = haul(&["send", &url, "x"]);
+    assert!(ended.stderr.contains("\\u{1b}[31mred") && !ended.stderr.contains('\x1b'), "{}", ended.stderr);
+}

@@ -6,7 +6,7 @@ use haul::{Endpoint, Error, Info};
 use serde_json::{Map, Value, json};
 
 use crate::latency::Latency;
-use crate::output::{Output, Paint, time};
+use crate::output::{Output, Paint, said, time};
 
 /// What one endpoint was found to be.
 pub(super) struct Found<'a> {
@@ -31,7 +31,7 @@ impl Answer {
 
 /// A line about an endpoint.
 pub(super) fn row(label: &str, value: &str) -> String {
-    format!("    {label:<11} {value}")
+    format!("    {label:<11} {}", said(value))
 }
 
 pub(super) fn micros(of: Duration) -> u64 {
@@ -95,7 +95,7 @@ impl Found<'_> {
             row("framing", if info.framing.is_empty() { info.protocol } else { info.framing });
             row("receipts", if info.receipts { "yes" } else { "no: delivery is known only as sent" });
         }
-        for (name, fact) in info.facts.iter() {
+        for (name, fact) in info.facts.iter().filter(|(_, fact)| !fact.is_empty()) {
             match structured(fact) {
                 Value::Object(facts) if name == "tls" => tls_rows(&facts, &mut row),
                 _ => row(name, fact),
