@@ -119,7 +119,7 @@ fn what_a_server_says_of_an_error_cannot_steer_the_terminal() {
                 line.clear();
                 stream.read_line(&mut line).unwrap();
             }
-            let answer = b"HTTP/1.1 400 Bad\r\nContent-Length: 8\r\n\r\n\x1b[31mred";
+            let answer = b"HTTP/1.1 400 Bad\r\nConnection: close\r\nContent-Length: 8\r\n\r\n\x1b[31mred";
             stream.get_mut().write_all(answer).unwrap();
             held.push(stream);
         }
