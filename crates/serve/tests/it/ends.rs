@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use haul_core::{Connection, Deliver, ErrorKind, Packet, State};
+use haul_core::{Body, Call, Connection, Deliver, ErrorKind, Packet, State};
 use haul_serve::Gateway;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{SOON, WEB, options, plain, port, registry, start, stored, until, within};
+use crate::support::{SOON, WEB, at, options, plain, port, registry, start, stored, until, within};
 use crate::web::{ask, post};
 
 const ALL: [&str; 3] = ["ws", "sse", "wt"];
@@ -86,6 +86,38 @@ async fn a_post_that_came_before_the_shutdown_is_stored_and_answered() {
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("\"stored\""), "{answer}");
     assert_eq!(within("the shutdown", ending).await.unwrap().unwrap().cut, 0);
     assert_eq!(stored(&data), [("default".to_owned(), "last".to_owned())]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_let_in_once_a_shutdown_began() {
+    let data = tempfile::tempdir().unwrap();
+    let gateway = start(&data, &[WEB]).await;
+    let own = port(&gateway);
+    // It answers no close, so that the gateway waits for it.
+    let mut deaf = TcpStream::connect(("127.0.0.1", own)).await.unwrap();
+    let head = "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    deaf.write_all(head.as_bytes()).await.unwrap();
+    until("the connection", &gateway, |status| status.states.contains_key("connected")).await;
+    let places = ALL.map(|scheme| at(&gateway, scheme, own, "/"));
+    let ending = tokio::spawn(gateway.shutdown(SOON));
+    let mut heard = Vec::new();
+    let close = async {
+        while !heard.ends_with(&[0x88, 2, 3, 233]) && deaf.read_buf(&mut heard).await.unwrap() > 0 {}
+    };
+    within("the close", close).await;
+    let client = haul_http::Client::new(Default::default()).unwrap();
+    let request = http::Request::post(format!("http://127.0.0.1:{own}/events"));
+    let answer = client.request(request.body(Body::from("late")).unwrap()).await;
+    assert!(answer.as_ref().map_or(true, |answer| answer.status() == 503), "{answer:?}");
+    for place in places {
+        let scheme = place.scheme().to_owned();
+        let came = within("an answer", registry().connect(place)).await;
+        assert!(came.is_err(), "{scheme}");
+    }
+    drop(deaf);
+    within("the shutdown", ending).await.unwrap().unwrap();
+    assert!(stored(&data).is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use haul_core::{Deliver, DeliverAll, Endpoint, ErrorKind, Level, Packet, PacketId, service_fn};
-use haul_serve::Gateway;
+use haul_core::{
+    Deliver, DeliverAll, Endpoint, Error, ErrorKind, Level, Metadata, Packet, PacketId, service_fn,
+};
+use haul_serve::{Gateway, Guard};
 use haul_session::{Session, SessionLayer, SessionOptions};
 use tower_layer::Layer;
 
@@ -176,4 +178,44 @@ async fn a_session_is_not_resumed_with_the_token_of_another_name_and_is_kept_for
         assert!(format!("{state:?}").contains("another identity"), "{scheme} {token}: {state:?}");
         until("the cut", &gateway, |status| status.states.get("reconnecting") == Some(&kept)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_a_client_is_may_be_said_by_a_check_of_ones_own() {
+    let data = tempfile::tempdir().unwrap();
+    let own = Guard::default().check(|request| {
+        let user = request.uri.query().and_then(|query| query.strip_prefix("user="));
+        let facts = user.map(|user| Metadata::from_iter([("identity", user.to_owned())]));
+        std::future::ready(facts.ok_or_else(|| Error::new(ErrorKind::Unauthorized, "say user=")))
+    });
+    let gateway = Gateway::start(guarded(&data, own), registry()).await.unwrap();
+    for (first, second) in [("ws", "sse"), ("sse", "wt"), ("wt", "ws")] {
+        let place = |scheme, query| at(&gateway, scheme, port(&gateway), query);
+        let (client, mover) = within("a session", moved().open(place(first, "/?user=ann"))).await.unwrap();
+        within("the move", mover.move_to(place(second, "/?user=ann"))).await.unwrap();
+        client.deliver(numbered(0)).await.unwrap();
+        let other = within("a refusal", mover.move_to(place(first, "/?user=bob"))).await.unwrap_err();
+        assert_eq!(other.kind(), ErrorKind::Unauthorized, "{other}");
+        let nobody = within("a refusal", moved().open(place(second, "/"))).await.unwrap_err();
+        assert_eq!(nobody.kind(), ErrorKind::Unauthorized, "{nobody}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_sessions_whose_clients_are_away_only_so_many_are_kept() {
+    let data = tempfile::tempdir().unwrap();
+    let mut few = options(&data, &[WEB]);
+    few.session.max_detached = 2;
+    let gateway = Gateway::start(few, registry()).await.unwrap();
+    let relay = Relay::to(port(&gateway)).await;
+    let mut clients = Vec::new();
+    for _ in 0..5 {
+        let dialer = moved();
+        let client = dialer.open(at(&gateway, "ws", relay.port, "/"));
+        clients.push(within("a session", client).await.unwrap());
+    }
+    until("all sessions", &gateway, |status| status.states.get("connected") == Some(&5)).await;
+    relay.close();
+    until("three to end", &gateway, |status| status.protocols["ws"].open == 2).await;
+    assert_eq!(gateway.status().states["reconnecting"], 2);
 }
