@@ -22,10 +22,24 @@ pub use stack::{Connect, Stack, connect};
 
 #[cfg(feature = "adaptive")]
 pub use haul_adaptive as adaptive;
+#[cfg(feature = "auth")]
+pub use haul_auth as auth;
+#[cfg(feature = "balance")]
+pub use haul_balance as balance;
+#[cfg(feature = "batch")]
+pub use haul_batch as batch;
+#[cfg(feature = "breaker")]
+pub use haul_breaker as breaker;
 #[cfg(feature = "callback")]
 pub use haul_callback as callback;
+#[cfg(feature = "dedupe")]
+pub use haul_dedupe as dedupe;
 #[cfg(feature = "event-log")]
 pub use haul_event_log as event_log;
+#[cfg(feature = "fallback")]
+pub use haul_fallback as fallback;
+#[cfg(feature = "fanout")]
+pub use haul_fanout as fanout;
 #[cfg(feature = "file")]
 pub use haul_file as file;
 #[cfg(feature = "heartbeat")]
@@ -34,6 +48,8 @@ pub use haul_heartbeat as heartbeat;
 pub use haul_http as http;
 #[cfg(feature = "journal")]
 pub use haul_journal as journal;
+#[cfg(feature = "limit")]
+pub use haul_limit as limit;
 #[cfg(feature = "log")]
 pub use haul_log as log;
 #[cfg(feature = "mem")]
@@ -42,6 +58,8 @@ pub use haul_mem as mem;
 pub use haul_mock as mock;
 #[cfg(feature = "null")]
 pub use haul_null as null;
+#[cfg(feature = "queue")]
+pub use haul_queue as queue;
 #[cfg(feature = "quic")]
 pub use haul_quic as quic;
 #[cfg(feature = "reconnect")]

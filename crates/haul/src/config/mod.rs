@@ -38,6 +38,7 @@
 
 mod environment;
 mod explain;
+mod layer;
 mod model;
 mod stack;
 mod tree;
@@ -53,7 +54,8 @@ use std::str::FromStr;
 use haul_core::{Error, ErrorKind, Result};
 
 pub use environment::Environment;
-pub use model::{Backoff, Config, Layer, Log, LogFormat, Route, Serve, Session};
+pub use layer::{Layer, Members};
+pub use model::{Backoff, Config, Log, LogFormat, Route, Serve, Session};
 
 /// Which overrides of `haul.toml` apply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

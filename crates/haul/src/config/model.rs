@@ -7,7 +7,7 @@ use std::time::Duration;
 use haul_event_log::{Order, SinkOptions};
 use serde::Deserialize;
 
-use super::value;
+use super::{Layer, value};
 use crate::Stack;
 
 /// Everything `haul.toml` says, with defaults for what it does not.
@@ -135,7 +135,8 @@ pub struct Route {
     /// How many events of a session one delivery may hold. `strict`: one, so that order holds whatever the receiver
     /// does. `batch`: as many as there are, which is faster where most events are of one session; order holds if the
     /// receiver takes nothing behind what it failed, as another gateway. Default `batch` for receivers that are known
-    /// to be so (`file:`, `log:`, `null:`, and `tcp://` and `unix://` with another framing than haul's), else `strict`.
+    /// to be so (`file:`, `log:`, `null:`, and `tcp://` and `unix://` with another framing than haul's) and no layer
+    /// that delivers to other sinks, else `strict`.
     #[serde(default)]
     pub order: Option<Order>,
     /// How far behind an event that the receiver fails those of other sessions go on, in events, 1 to 1000000; after a
@@ -199,24 +200,6 @@ impl Default for Backoff {
         let haul_core::Backoff { base, factor, cap } = SinkOptions::default().backoff;
         Self { base, factor, cap }
     }
-}
-
-/// A table of a route's `layers`: `type` says which, the other keys are its options.
-///
-/// Only the layers that are compiled in are there.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(tag = "type", rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum Layer {
-    /// Delivers again what failed and may be sent again.
-    #[cfg(feature = "retry")]
-    Retry(haul_retry::RetryOptions),
-    /// Bounds each delivery that passes through it.
-    #[cfg(feature = "timeout")]
-    Timeout(haul_timeout::TimeoutOptions),
-    /// Spans and metrics.
-    #[cfg(feature = "trace")]
-    Trace(haul_trace::TraceOptions),
 }
 
 /// `[log]`: what the program says about itself, on stderr.

@@ -1,11 +1,10 @@
 //! From a route to the sink and layers that it names.
 
-use haul_core::{AnySink, Batch, Endpoint, Error, Registry, Result, Shared};
+use haul_core::{AnySink, Endpoint, Error, Registry, Result};
 use haul_event_log::{Filter, Order, SinkOptions};
-#[cfg(any(feature = "retry", feature = "timeout", feature = "trace"))]
-use tower_layer::Layer as _;
 
-use super::{Backoff, Layer, Route};
+use super::{Backoff, Route};
+use crate::Stack;
 
 impl Route {
     /// Opens the route's sink with its layers around it, the first outermost.
@@ -14,12 +13,16 @@ impl Route {
     pub async fn open(&self, registry: &Registry) -> Result<AnySink> {
         let failed = |why: Error| why.while_doing(format!("open route {}", self.name));
         let endpoint = Endpoint::parse(&self.sink).map_err(failed)?;
-        let sink = crate::open::sink(registry, endpoint, &self.connect).await.map_err(failed)?;
-        let mut service = Shared::new(sink.clone());
+        let mut sink = crate::open::sink(registry, endpoint, &self.connect).await.map_err(failed)?;
         for layer in self.layers.iter().rev() {
-            service = layer.around(service).map_err(failed)?;
+            let mut others = Vec::new();
+            for url in layer.sinks() {
+                let endpoint = Endpoint::parse(url).map_err(failed)?;
+                others.push(crate::open::sink(registry, endpoint, &Stack::default()).await.map_err(failed)?);
+            }
+            sink = layer.around(sink, others).map_err(failed)?;
         }
-        Ok(AnySink::layered(service, sink))
+        Ok(sink)
     }
 
     /// How the event log is to deliver to it.
@@ -48,6 +51,9 @@ impl Route {
     /// As many events of a session as there are, where the sink accepts nothing behind what it failed: it writes one
     /// file or stream, in order, up to the first failure. Another, and a haul peer, answers for each by itself.
     fn usual_order(&self) -> Order {
+        if self.layers.iter().any(|layer| !layer.sinks().is_empty()) {
+            return Order::Strict;
+        }
         let Ok(endpoint) = Endpoint::parse(&self.sink) else {
             return Order::Strict;
         };
@@ -57,31 +63,6 @@ impl Route {
             "file" | "log" | "null" => Order::Batch,
             "tcp" | "unix" if foreign() => Order::Batch,
             _ => Order::Strict,
-        }
-    }
-}
-
-impl Layer {
-    /// This layer around `inner`. Errors: `Config` for an option out of its range.
-    fn around(&self, inner: Shared<Batch>) -> Result<Shared<Batch>> {
-        match self {
-            #[cfg(feature = "retry")]
-            Self::Retry(options) => {
-                let layer = haul_retry::RetryLayer::new(options.clone())?;
-                Ok(Shared::new(layer.layer(inner)))
-            }
-            #[cfg(feature = "timeout")]
-            Self::Timeout(options) => {
-                let layer = haul_timeout::TimeoutLayer::new(*options)?;
-                Ok(Shared::new(layer.layer(inner)))
-            }
-            #[cfg(feature = "trace")]
-            Self::Trace(options) => {
-                let layer = haul_trace::TraceLayer::with_options(options.clone());
-                Ok(Shared::new(layer.layer(inner)))
-            }
-            #[allow(unreachable_patterns, reason = "without a layer compiled in there is nothing to match")]
-            _ => Ok(inner),
         }
     }
 }

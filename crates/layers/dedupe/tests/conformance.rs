@@ -14,7 +14,7 @@ use haul_file::{FileConfig, FileSink, FileSource, FollowConfig, Start};
 use haul_kit::{layer, source};
 use tower_layer::Layer;
 
-/// Without a window to speak of: the suite's packets share an id.
+/// A new window each time: the suites use the same ids again and again.
 fn dedupe() -> DedupeLayer {
     DedupeLayer::new(DedupeOptions::default()).expect("the defaults are in their ranges")
 }
@@ -26,7 +26,6 @@ async fn deliveries() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn batches() {
-    // The suite sends the same ids in several batches.
     layer::batch_suite("haul-dedupe", |inner| Shared::new(dedupe().layer(inner))).await;
 }
 

@@ -1,0 +1,114 @@
+use std::path::Path;
+
+use haul_core::{Deliver, DeliverAll, ErrorKind, Level, Packet, Sink};
+
+use crate::config::{Config, Profile};
+
+/// A route to `sink` with `layers`, read from a file and opened.
+async fn open(sink: &str, layers: &str) -> haul_core::Result<haul_core::AnySink> {
+    let file = format!("[[route]]\nname = 'a'\nsink = '{sink}'\nlayers = [{layers}]\n");
+    let nothing = std::iter::empty::<(&str, &str)>().collect();
+    let config = Config::parse(&file, "haul.toml", Some(Profile::Dev), &nothing)?;
+    config.routes[0].open(&crate::registry()).await
+}
+
+async fn refused(layers: &str) -> String {
+    let error = open("file:never-written", layers).await.expect_err("it should be refused");
+    assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+    error.to_string()
+}
+
+fn url(folder: &Path, name: &str) -> String {
+    format!("file:{}", folder.join(name).display())
+}
+
+/// The payloads in a file of events.
+fn stored(folder: &Path, name: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(folder.join(name)).unwrap_or_default();
+    let payload = |line: &str| line.split("\"payload\":\"").nth(1)?.split('"').next().map(str::to_owned);
+    text.lines().map(|line| payload(line).expect("a line with a payload")).collect()
+}
+
+/// Where nobody listens.
+const DOWN: &str = "tcp://127.0.0.1:1?framing=lines";
+
+#[tokio::test]
+async fn each_layer_takes_its_options_and_delivers() {
+    let folder = tempfile::tempdir().unwrap();
+    let all = [
+        "{ type = 'batch', count = 5, bytes = '1KiB', after = '1ms', in_flight = 2, waiting = 9 }",
+        "{ type = 'breaker', consecutive = 3, failure_rate = 0.2, open = '1s', on = ['timeout'] }",
+        "{ type = 'dedupe', window = 10 }",
+        "{ type = 'limit', rate = 100, per = '1s', burst = 50, concurrency = 4, adaptive = true, when_full = 'wait' }",
+        "{ type = 'queue', concurrency = 2, capacity = 9, overflow = 'wait', ageing = '1s', attempts = 2 }",
+        "{ type = 'trace', service = 'file' }, { type = 'retry' }, { type = 'breaker' }, { type = 'timeout' }",
+    ];
+    for (number, layers) in all.into_iter().enumerate() {
+        let name = number.to_string();
+        let sink = open(&url(folder.path(), &name), layers).await.unwrap();
+        sink.ready().await.unwrap();
+        let batch: Vec<_> = ["a", "b"].map(Packet::text).into();
+        assert!(sink.deliver_all(batch).await.unwrap().iter().all(Result::is_ok), "{layers}");
+        assert_eq!(sink.deliver(Packet::text("c")).await.unwrap().level, Level::Stored, "{layers}");
+        sink.close().await.unwrap();
+        assert_eq!(stored(folder.path(), &name), ["a", "b", "c"], "{layers}");
+        let late = sink.deliver(Packet::text("late")).await.unwrap_err();
+        assert_eq!(late.kind(), ErrorKind::Closed, "{layers}");
+    }
+}
+
+#[tokio::test]
+async fn layers_over_several_sinks_open_and_close_them_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let second = url(folder.path(), "second");
+    let layers = |kind: &str| format!("{{ type = '{kind}', sinks = ['{second}'] }}");
+    let sink = open(DOWN, &layers("fallback")).await.unwrap();
+    sink.ready().await.unwrap();
+    sink.deliver(Packet::text("fell back")).await.unwrap();
+    sink.close().await.unwrap();
+    assert_eq!(sink.deliver(Packet::text("late")).await.unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(stored(folder.path(), "second"), ["fell back"]);
+
+    let sink = open(&url(folder.path(), "first"), &layers("fanout")).await.unwrap();
+    sink.deliver(Packet::text("both")).await.unwrap();
+    sink.close().await.unwrap();
+    let balanced = open(&url(folder.path(), "first"), &layers("balance")).await.unwrap();
+    for text in ["x", "y"] {
+        balanced.deliver(Packet::text(text)).await.unwrap();
+    }
+    balanced.close().await.unwrap();
+    let mut all = [stored(folder.path(), "first"), stored(folder.path(), "second")].concat();
+    all.sort();
+    assert_eq!(all, ["both", "both", "fell back", "x", "y"]);
+    assert_eq!(stored(folder.path(), "first").len(), 2, "each sink had its turn");
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_layer_is_named_with_the_nearest_that_is_known() {
+    for (layers, words) in [
+        ("{ type = 'braker' }", "did you mean breaker?"),
+        ("{ type = 'batch', cout = 1 }", "did you mean count?"),
+        ("{ type = 'limit', rate = 1, whenfull = 'wait' }", "did you mean when_full?"),
+        ("{ type = 'queue', overflow = 'refuze' }", "did you mean refuse?"),
+        ("{ type = 'breaker', on = ['conect'] }", "did you mean connect?"),
+        ("{ type = 'fallback', sink = ['null:'] }", "did you mean sinks?"),
+        ("{ type = 'fanout', sinks = ['null:'], needs = 'all' }", "did you mean need?"),
+        ("{ type = 'balance', sinks = ['null:'], by = 'latence' }", "did you mean latency?"),
+        ("{ type = 'fallback' }", "missing field `sinks`"),
+        ("{ type = 'fallback', sinks = 'null:' }", "sinks: "),
+        ("{ type = 'fallback', sinks = [] }", "fallback: 0 services"),
+        ("{ type = 'limit' }", "limit: it needs a rate"),
+        ("{ type = 'batch', count = 0 }", "batch: count = 0"),
+    ] {
+        let error = refused(layers).await;
+        assert!(error.contains(words), "{layers}: {error}");
+    }
+}
+
+#[test]
+fn a_route_over_several_sinks_leaves_their_order_to_none_of_them() {
+    let file = "[[route]]\nname = 'a'\nsink = 'null:'\nlayers = [{ type = 'balance', sinks = ['null:'] }]\n";
+    let nothing = std::iter::empty::<(&str, &str)>().collect();
+    let config = Config::parse(file, "haul.toml", Some(Profile::Dev), &nothing).unwrap();
+    assert_eq!(config.routes[0].sink_options().order, haul_event_log::Order::Strict);
+}
