@@ -1,8 +1,8 @@
 //! Dialing.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 
-use haul_core::{Connection, Endpoint, Error, Link, Packet, Result, Sent, Service};
+use haul_core::{Connection, Endpoint, Link, Packet, Result, Sent, Service};
 use quinn::ClientConfig;
 
 use crate::early::{self, Early};
@@ -10,7 +10,8 @@ use crate::link::Quic;
 use crate::options::DialConfig;
 use crate::raw::tls::TlsCache;
 use crate::raw::{Facts, Session};
-use crate::{ALPN, socket, spawn};
+use crate::socket::{self, Sockets};
+use crate::{ALPN, spawn};
 
 /// Dials `quic://host:port`. Clones resume each other's TLS sessions, and move together.
 ///
@@ -19,7 +20,7 @@ use crate::{ALPN, socket, spawn};
 #[derive(Clone, Debug, Default)]
 pub struct Dialer {
     tls: TlsCache,
-    dialed: Arc<Mutex<Vec<Weak<quinn::Endpoint>>>>,
+    sockets: Sockets,
 }
 
 impl Dialer {
@@ -28,19 +29,7 @@ impl Dialer {
     ///
     /// Errors: `Io` if there is no socket to move to; the others have moved.
     pub fn migrate(&self) -> Result<usize> {
-        let open: Vec<_> = self.open().iter().filter_map(Weak::upgrade).collect();
-        let mut outcome = Ok(open.len());
-        for endpoint in open {
-            let moved = endpoint.local_addr().and_then(socket::towards).and_then(|to| endpoint.rebind(to));
-            if let Err(why) = moved {
-                outcome = Err(Error::from(why).while_doing("move to another socket"));
-            }
-        }
-        outcome
-    }
-
-    fn open(&self) -> std::sync::MutexGuard<'_, Vec<Weak<quinn::Endpoint>>> {
-        self.dialed.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sockets.migrate()
     }
 
     /// Dials and sends `packets`, with the first packets of the handshake (0-RTT) where that can be: if this dialer has
@@ -112,10 +101,7 @@ impl Dialer {
         config: &DialConfig,
     ) -> Result<(Quic, Facts)> {
         let facts = Facts::new("quic", &connection, endpoint.local_addr()?, &config.path, config.timeout);
-        let endpoint = Arc::new(endpoint);
-        let mut open = self.open();
-        open.retain(|endpoint| endpoint.strong_count() > 0);
-        open.push(Arc::downgrade(&endpoint));
+        let endpoint = self.sockets.keep(endpoint);
         Ok((Quic { connection, _endpoint: Some(endpoint) }, facts))
     }
 }

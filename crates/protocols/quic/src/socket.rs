@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use haul_core::{Error, ErrorKind, Result, Status};
@@ -45,7 +45,7 @@ pub fn bind(host: Option<&str>, port: u16) -> Result<UdpSocket> {
 }
 
 /// A socket to dial `peer` from.
-pub fn towards(peer: SocketAddr) -> io::Result<UdpSocket> {
+fn towards(peer: SocketAddr) -> io::Result<UdpSocket> {
     open(match peer {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
@@ -169,6 +169,39 @@ where
             }
             None => {}
         }
+    }
+}
+
+/// The sockets of a dialer, one for each connection.
+#[derive(Clone, Debug, Default)]
+pub struct Sockets(Arc<Mutex<Vec<Weak<quinn::Endpoint>>>>);
+
+impl Sockets {
+    /// Knows `endpoint` for as long as its connection keeps what is answered.
+    pub fn keep(&self, endpoint: quinn::Endpoint) -> Arc<quinn::Endpoint> {
+        let endpoint = Arc::new(endpoint);
+        let mut open = self.open();
+        open.retain(|endpoint| endpoint.strong_count() > 0);
+        open.push(Arc::downgrade(&endpoint));
+        endpoint
+    }
+
+    /// Moves all connections to new sockets, and answers how many. Errors: `Io` if there is no socket to move to; the others have
+    /// moved.
+    pub fn migrate(&self) -> Result<usize> {
+        let open: Vec<_> = self.open().iter().filter_map(Weak::upgrade).collect();
+        let mut outcome = Ok(open.len());
+        for endpoint in open {
+            let moved = endpoint.local_addr().and_then(towards).and_then(|to| endpoint.rebind(to));
+            if let Err(why) = moved {
+                outcome = Err(Error::from(why).while_doing("move to another socket"));
+            }
+        }
+        outcome
+    }
+
+    fn open(&self) -> MutexGuard<'_, Vec<Weak<quinn::Endpoint>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -4,7 +4,7 @@ use haul_core::wire::PROTOCOL;
 use haul_core::{Connection, Endpoint, Error, ErrorKind, Link, Result, Sent, Service};
 use haul_quic::raw::tls::TlsCache;
 use haul_quic::raw::{Facts, Session};
-use haul_quic::socket;
+use haul_quic::socket::{self, Sockets};
 use tokio::time::timeout;
 use wtransport_proto::headers::Headers;
 
@@ -13,7 +13,7 @@ use crate::link::Wt;
 use crate::options::DialConfig;
 use crate::{ALPN, OFFERED, OWN_STREAMS, SPOKEN, spawn};
 
-/// Dials `wt://host:port/path`. Clones resume each other's TLS sessions.
+/// Dials `wt://host:port/path`. Clones resume each other's TLS sessions, and move together.
 ///
 /// Errors: `Config`; `Connect` if nobody listens or the peer takes no more connections; `Tls`; what the server's
 /// status says if it does not agree; `Timeout` (option `timeout`, 10 s by default, for everything together). Cancelled, the
@@ -21,9 +21,18 @@ use crate::{ALPN, OFFERED, OWN_STREAMS, SPOKEN, spawn};
 #[derive(Clone, Debug, Default)]
 pub struct Dialer {
     tls: TlsCache,
+    sockets: Sockets,
 }
 
 impl Dialer {
+    /// Moves every connection that was dialed here and is open to a new local socket, as after a change of network
+    /// (RFC 9000 section 9). Answers how many. What was on its way is sent again.
+    ///
+    /// Errors: `Io` if there is no socket to move to; the others have moved.
+    pub fn migrate(&self) -> Result<usize> {
+        self.sockets.migrate()
+    }
+
     async fn link(&self, endpoint: &Endpoint) -> Result<Link> {
         let config = DialConfig::new(endpoint)?;
         let deadline = config.timeout;
@@ -47,7 +56,7 @@ impl Dialer {
         if answer.headers.get(SPOKEN).is_some_and(|spoken| spoken.trim_matches('"') == PROTOCOL) {
             facts.facts.set("subprotocol", PROTOCOL.to_owned());
         }
-        Session::dialed(Wt::new(http3, answer, Some(socket)), facts).await
+        Session::dialed(Wt::new(http3, answer, Some(self.sockets.keep(socket))), facts).await
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) struct Wt {
     over: Arc<Over>,
     goodbye: watch::Sender<Option<CloseReason>>,
     /// Kept as long as the connection, where it was dialed.
-    _endpoint: Option<quinn::Endpoint>,
+    _endpoint: Option<Arc<quinn::Endpoint>>,
 }
 
 /// What the peer said when it closed the session, and whether it did.
@@ -57,7 +57,7 @@ impl Over {
 }
 
 impl Wt {
-    pub(crate) fn new(mut http3: Http3, stream: Connect, endpoint: Option<quinn::Endpoint>) -> Self {
+    pub(crate) fn new(mut http3: Http3, stream: Connect, endpoint: Option<Arc<quinn::Endpoint>>) -> Self {
         let Connect { send, recv, .. } = stream;
         let id = h3::number(&recv);
         let mut prefix = Vec::new();

@@ -5,6 +5,7 @@
 mod abandoned;
 mod admission;
 mod aioquic;
+mod moves;
 mod sessions;
 
 use std::time::Duration;
