@@ -93,8 +93,8 @@ async fn announced(events: &mut Events) -> Result<HeaderValue> {
     loop {
         let wrong = || Error::new(ErrorKind::Protocol, "a haul peer whose first event is no session");
         match poll_fn(|cx| events.poll_next(cx)).await? {
-            Some(Item::Event(event)) if event.name == words::ANNOUNCE => {
-                let mut token = HeaderValue::from_str(&event.data).map_err(|_| wrong())?;
+            Some(Item::Event(event)) if event.name.as_deref() == Some(words::ANNOUNCE) => {
+                let mut token = HeaderValue::from_maybe_shared(event.data).map_err(|_| wrong())?;
                 token.set_sensitive(true);
                 return Ok(token);
             }

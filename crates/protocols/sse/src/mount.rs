@@ -81,7 +81,8 @@ impl Mount {
     /// Errors are the answer, as `haul-http` makes one of them: with the status of their kind, or of the fact `status`.
     /// A GET that ends so counts as failed in the listener's stats. Cancelled, the client is as good as gone.
     pub async fn answer(&self, request: Request, facts: Metadata) -> Result<Response> {
-        self.0.answer(request, facts).await
+        // A server may keep room for the largest of its answers as long as the connection lives.
+        Box::pin(self.0.answer(request, facts)).await
     }
 }
 

@@ -6,6 +6,7 @@ mod decode;
 mod dns;
 mod gate;
 mod outgoing;
+mod own;
 mod prepare;
 mod proxy;
 mod received;
@@ -17,8 +18,9 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use haul_core::{Body, Error, ErrorKind, Input, Request, Response, Result, Sent, Service};
+use haul_core::{Body, BoxFuture, Error, ErrorKind, Input, Request, Response, Result, Sent, Service};
 use http_body::Body as _;
+use hyper::rt::Executor;
 use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -29,6 +31,7 @@ use crate::failure;
 use connect::Connector;
 use gate::Gate;
 use outgoing::{Outgoing, Progress};
+use own::Own;
 use prepare::Defaults;
 use proxy::Proxies;
 use received::Received;
@@ -52,6 +55,7 @@ struct Shared {
     proxies: Arc<Proxies>,
     gate: Gate,
     hyper: legacy::Client<Connector, Outgoing>,
+    connector: Connector,
 }
 
 impl Client {
@@ -60,26 +64,32 @@ impl Client {
         config.check()?;
         let proxies = Arc::new(Proxies::new(config.proxy.as_deref())?);
         let connector = Connector::new(&config, proxies.clone())?;
-        let mut hyper = legacy::Client::builder(TokioExecutor::new());
-        hyper
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            // A connection that is dead while requests wait on it must not get further ones.
-            .http2_keep_alive_interval(config.idle_timeout / 2)
-            .http2_keep_alive_timeout(config.idle_timeout / 2)
-            .pool_idle_timeout(config.keep_idle)
-            .pool_max_idle_per_host(config.max_idle_per_host)
-            .http1_title_case_headers(config.title_case)
-            .http1_max_buf_size(config.max_head)
-            .http2_max_header_list_size(u32::try_from(config.max_head).unwrap_or(u32::MAX))
-            .http2_only(config.version == Version::Http2);
+        let hyper = builder(&config, TokioExecutor::new()).build(connector.clone());
         Ok(Self(Arc::new(Shared {
             defaults: Defaults::new(&config)?,
             proxies,
             gate: Gate::new(config.max_requests, config.max_requests_per_host),
-            hyper: hyper.build(connector),
+            hyper,
+            connector,
             config,
         })))
+    }
+
+    /// As a call, over a connection that this request has for itself. Whoever reads the body of the response keeps it
+    /// going, and it ends with the body: for responses that go on, such as event streams, whose pieces then take no way
+    /// through another task. Of a client that may speak HTTP/2, whose connections have to answer while nobody reads, it
+    /// is a call.
+    ///
+    /// Errors and cancellation: those of a call.
+    pub async fn exclusive(&self, request: Request) -> Result<Response> {
+        let own = self.0.config.version == Version::Http1;
+        self.exchange(request, own).await
+    }
+
+    async fn exchange(&self, request: Request, own: bool) -> Result<Response> {
+        let subject = request.subject();
+        let answered = self.0.follow(request, own).await;
+        answered.map_err(|why| why.while_doing(subject))
     }
 
     /// Sends `request` and collects its response. Errors: those of the request, and `TooLarge` for a body of more than
@@ -98,25 +108,23 @@ impl Client {
 
 impl Service<Request> for Client {
     async fn call(&self, request: Request) -> Result<Response> {
-        let subject = request.subject();
-        let answered = self.0.follow(request).await;
-        answered.map_err(|why| why.while_doing(subject))
+        self.exchange(request, false).await
     }
 }
 
 impl Shared {
-    async fn follow(&self, request: Request) -> Result<Response> {
+    async fn follow(&self, request: Request, own: bool) -> Result<Response> {
         let deadline = self.config.timeout.map(|timeout| Instant::now() + timeout);
         let mut request = self.defaults.complete(request)?;
         if self.config.length_only {
             request = measured(request, self.config.max_body).await?;
         }
         if self.config.redirects == 0 {
-            return self.exchange(request, deadline).await;
+            return self.exchange(request, own, deadline).await;
         }
         for _ in 0..=self.config.redirects {
             let hop = Hop::of(&request);
-            let response = self.exchange(request, deadline).await?;
+            let response = self.exchange(request, own, deadline).await?;
             match hop.next(&response, self.defaults.names())? {
                 Some(next) => request = next,
                 None => return Ok(response),
@@ -126,8 +134,8 @@ impl Shared {
         Err(Error::new(ErrorKind::Rejected, message).with_sent(Sent::Maybe))
     }
 
-    /// One request over one connection.
-    async fn exchange(&self, mut request: Request, deadline: Option<Instant>) -> Result<Response> {
+    /// One request over one connection, of its `own` or of the pool.
+    async fn exchange(&self, mut request: Request, own: bool, deadline: Option<Instant>) -> Result<Response> {
         let subject = request.subject();
         let late = |sent| {
             let timeout = self.config.timeout.unwrap_or_default();
@@ -142,13 +150,21 @@ impl Shared {
         let decompress = self.config.decompress && prepare::ask_compressed(&mut request);
         let progress = Arc::new(Progress::new());
         let request = request.map(|body| Outgoing::new(body, progress.clone()));
-        let exchanged = self.wait(self.hyper.request(request), deadline, &progress).await;
+        let own = own.then(Own::default);
+        let exchanged = match &own {
+            None => self.wait(self.hyper.request(request), deadline, &progress).await,
+            Some(own) => {
+                let mut hyper = builder(&self.config, own.clone());
+                let hyper = hyper.pool_max_idle_per_host(0).build(self.connector.clone());
+                self.wait(own.drive(hyper.request(request)), deadline, &progress).await
+            }
+        };
         let response = exchanged.unwrap_or_else(|| Err(late_or_idle(&progress, deadline, late, self)))?;
         let (mut head, incoming) = response.into_parts();
         if incoming.is_end_stream() {
             return Ok(Response::from_parts(head, Body::empty()));
         }
-        let received = Received::new(incoming, subject, (self.config.idle_timeout, deadline), permit);
+        let received = Received::new(incoming, own, subject, (self.config.idle_timeout, deadline), permit);
         let body = if decompress {
             decode::body(&mut head.headers, received, self.config.max_decompressed)
         } else {
@@ -160,7 +176,7 @@ impl Shared {
     /// Waits for the head of the response; `None` when nothing moved for too long, or the deadline has passed.
     async fn wait(
         &self,
-        response: legacy::ResponseFuture,
+        response: impl Future<Output = Result<http::Response<hyper::body::Incoming>, legacy::Error>>,
         deadline: Option<Instant>,
         progress: &Progress,
     ) -> Option<Result<http::Response<hyper::body::Incoming>>> {
@@ -190,6 +206,27 @@ impl Shared {
             }
         }
     }
+}
+
+/// How connections are made that `executor` runs.
+fn builder(
+    config: &ClientConfig,
+    executor: impl Executor<BoxFuture<'static, ()>> + Send + Sync + Clone + 'static,
+) -> legacy::Builder {
+    let mut hyper = legacy::Client::builder(executor);
+    hyper
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        // A connection that is dead while requests wait on it must not get further ones.
+        .http2_keep_alive_interval(config.idle_timeout / 2)
+        .http2_keep_alive_timeout(config.idle_timeout / 2)
+        .pool_idle_timeout(config.keep_idle)
+        .pool_max_idle_per_host(config.max_idle_per_host)
+        .http1_title_case_headers(config.title_case)
+        .http1_max_buf_size(config.max_head)
+        .http2_max_header_list_size(u32::try_from(config.max_head).unwrap_or(u32::MAX))
+        .http2_only(config.version == Version::Http2);
+    hyper
 }
 
 fn late_or_idle(

@@ -11,11 +11,14 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::gate::Permit;
+use super::own::Own;
 use crate::failure;
 
 /// The bytes of a response as they come; the request counts as under way until they have all come.
 pub(super) struct Received {
     inner: hyper::body::Incoming,
+    /// The connection, where nobody else sees to it.
+    own: Option<Own>,
     subject: Subject,
     idle: Duration,
     deadline: Option<Instant>,
@@ -28,11 +31,23 @@ pub(super) struct Received {
 impl Received {
     pub(super) fn new(
         inner: hyper::body::Incoming,
+        own: Option<Own>,
         subject: Subject,
         (idle, deadline): (Duration, Option<Instant>),
         permit: Permit,
     ) -> Self {
-        Self { inner, subject, idle, deadline, timer: None, armed: false, permit: Some(permit) }
+        Self { inner, own, subject, idle, deadline, timer: None, armed: false, permit: Some(permit) }
+    }
+
+    fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        let polled = Pin::new(&mut self.inner).poll_frame(cx);
+        match &self.own {
+            Some(own) if polled.is_pending() => {
+                own.poll(cx);
+                Pin::new(&mut self.inner).poll_frame(cx)
+            }
+            _ => polled,
+        }
     }
 
     /// What the timer waits for: the peer, or the end of all the time that there is.
@@ -72,7 +87,7 @@ impl HttpBody for Received {
         if this.permit.is_none() {
             return Poll::Ready(None);
         }
-        let frame = match Pin::new(&mut this.inner).poll_frame(cx) {
+        let frame = match this.poll_inner(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 this.armed = false;
                 match this.deadline {
@@ -87,7 +102,7 @@ impl HttpBody for Received {
                 Poll::Pending => return Poll::Pending,
             },
         };
-        this.permit = None;
+        (this.permit, this.own) = (None, None);
         Poll::Ready(frame.map(|failed: Result<_>| failed.map_err(|why| this.failed(why))))
     }
 

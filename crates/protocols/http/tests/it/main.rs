@@ -3,6 +3,7 @@
 
 mod cuts;
 mod decode;
+mod exclusive;
 mod options;
 mod proxies;
 mod redirects;

@@ -102,22 +102,11 @@ impl Events {
             match &mut self.phase {
                 Phase::Over(None) => return Poll::Ready(Ok(None)),
                 Phase::Over(Some(why)) => return Poll::Ready(Err(why.clone())),
-                Phase::Open(body) => {
-                    match self.scanner.next() {
-                        Ok(None) => {}
-                        Ok(Some(Item::Retry(wait))) => {
-                            self.retry = wait.min(MOST);
-                            continue;
-                        }
-                        Ok(Some(item)) => {
-                            (self.since, self.fruitless) = (None, 0);
-                            return Poll::Ready(Ok(Some(item)));
-                        }
-                        Err(why) => {
-                            self.phase = Phase::Over(Some(why));
-                            continue;
-                        }
+                Phase::Open(_) => {
+                    if let Some(item) = self.arrived() {
+                        return Poll::Ready(Ok(Some(item)));
                     }
+                    let Phase::Open(body) = &mut self.phase else { continue };
                     match ready!(Pin::new(body).poll_frame(cx)) {
                         Some(Ok(frame)) => self.scanner.push(frame.data_ref().map_or(&[], |data| &data[..])),
                         Some(Err(why)) => self.lost(Some(why)),
@@ -144,6 +133,23 @@ impl Events {
                 },
             }
         }
+    }
+
+    /// What has come already. What is wrong with it, the next poll says.
+    pub(crate) fn arrived(&mut self) -> Option<Item> {
+        while let Phase::Open(_) = self.phase {
+            match self.scanner.next() {
+                Ok(Some(Item::Retry(wait))) => self.retry = wait.min(MOST),
+                Ok(item) => {
+                    if item.is_some() {
+                        (self.since, self.fruitless) = (None, 0);
+                    }
+                    return item;
+                }
+                Err(why) => self.phase = Phase::Over(Some(why)),
+            }
+        }
+        None
     }
 
     /// The stream broke off, or ended.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use haul_core::wire::PROTOCOL;
-use haul_core::{Body, Call, Error, ErrorKind, Input, Response, Result, Status};
+use haul_core::{Body, Error, ErrorKind, Input, Response, Result, Status};
 use haul_http::Client;
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
@@ -63,7 +63,7 @@ async fn ask(request: &Request, last_id: &str) -> Result<Response> {
             |_| Error::new(ErrorKind::Config, format!("last event id {last_id:?} cannot stand in a head"));
         headers.insert("last-event-id", HeaderValue::from_bytes(last_id.as_bytes()).map_err(wrong)?);
     }
-    let response = request.client.request(get).await?;
+    let response = request.client.exclusive(get).await?;
     check(response).await
 }
 

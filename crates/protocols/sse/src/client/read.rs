@@ -11,7 +11,7 @@ use haul_core::wire::{Frame, Framing, SendBuf, StreamDecoder, WriteBuf};
 use haul_core::{Encoder, Error, ErrorKind, Packet, ReadHalf, Result, WriteHalf};
 
 use super::Events;
-use crate::event::Item;
+use crate::event::{Event, Item};
 use crate::words;
 
 /// Frames of a haul peer: `data` is base64 of the next bytes of a stream of frames.
@@ -40,12 +40,12 @@ impl ReadHalf for HaulRead {
                 return Poll::Ready(Ok(Some(frame)));
             }
             match ready!(self.events.poll_next(cx))? {
-                Some(Item::Event(event)) if event.name == "message" => {
+                Some(Item::Event(event)) if event.name.is_none() => {
                     let wrong =
                         |why| Error::new(ErrorKind::Protocol, format!("an event is not base64: {why}"));
                     self.bytes.extend_from_slice(&STANDARD.decode(&event.data).map_err(wrong)?);
                 }
-                Some(Item::Event(event)) if event.name == words::CUT => {
+                Some(Item::Event(event)) if event.name.as_deref() == Some(words::CUT) => {
                     self.closed.store(true, Ordering::Release);
                     return Poll::Ready(Err(Error::new(ErrorKind::Closed, "the peer cut the connection")));
                 }
@@ -75,39 +75,61 @@ pub(crate) struct EventRead {
     /// The names that are wanted; empty wants all.
     wanted: Vec<String>,
     max_packet: usize,
+    /// What ends it, after the packets that were taken before.
+    failed: Option<Error>,
 }
 
 impl EventRead {
     pub(crate) fn new(events: Events, wanted: Vec<String>, max_packet: usize) -> Self {
-        Self { events, wanted, max_packet }
+        Self { events, wanted, max_packet, failed: None }
+    }
+
+    /// The packet of an event; `None` for one that is not for the application. Errors: `TooLarge`.
+    fn packet(&self, Event { name, data }: Event) -> Result<Option<Packet>> {
+        let is = name.as_deref().unwrap_or("message");
+        let unwanted = !self.wanted.is_empty() && !self.wanted.iter().any(|wanted| wanted == is);
+        if unwanted || is == words::ANNOUNCE {
+            return Ok(None);
+        }
+        if data.len() > self.max_packet {
+            let why = format!("an event with {} bytes of data", data.len());
+            return Err(Error::new(ErrorKind::TooLarge, why).with("max_packet", self.max_packet));
+        }
+        let mut packet = Packet::text_checked(data);
+        if let Some(name) = name {
+            packet = packet.with("event", name);
+        }
+        if !self.events.last_id().is_empty() {
+            packet = packet.with("id", self.events.last_id().to_owned());
+        }
+        Ok(Some(packet))
     }
 }
 
 impl ReadHalf for EventRead {
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame>>> {
-        let event = match ready!(self.events.poll_next(cx))? {
-            None => return Poll::Ready(Ok(None)),
-            Some(Item::Event(event)) => event,
-            Some(_) => return Poll::Ready(Ok(Some(alive()))),
-        };
-        let unwanted = !self.wanted.is_empty() && !self.wanted.contains(&event.name);
-        if unwanted || event.name == words::ANNOUNCE {
-            return Poll::Ready(Ok(Some(alive())));
+        if let Some(why) = self.failed.take() {
+            return Poll::Ready(Err(why));
         }
-        if event.data.len() > self.max_packet {
-            let why = format!("an event with {} bytes of data", event.data.len());
-            return Poll::Ready(
-                Err(Error::new(ErrorKind::TooLarge, why).with("max_packet", self.max_packet)),
-            );
+        Poll::Ready(match ready!(self.events.poll_next(cx))? {
+            None => Ok(None),
+            Some(Item::Event(event)) => Ok(Some(self.packet(event)?.map_or_else(alive, Frame::packet))),
+            Some(_) => Ok(Some(alive())),
+        })
+    }
+
+    fn take_arrived(&mut self, packets: &mut Vec<Packet>, most: usize) {
+        let most = packets.len() + most;
+        while packets.len() < most
+            && self.failed.is_none()
+            && let Some(item) = self.events.arrived()
+        {
+            let Item::Event(event) = item else { continue };
+            match self.packet(event) {
+                Ok(packet) => packets.extend(packet),
+                Err(why) => self.failed = Some(why),
+            }
         }
-        let mut packet = Packet::text(event.data);
-        if event.name != "message" {
-            packet = packet.with("event", event.name);
-        }
-        if !self.events.last_id().is_empty() {
-            packet = packet.with("id", self.events.last_id().to_owned());
-        }
-        Poll::Ready(Ok(Some(Frame::packet(packet))))
     }
 }
 

@@ -9,12 +9,15 @@ pub(crate) use write::{check, put_field, put_payload};
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 /// An event that was dispatched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Event {
-    /// Its type; `message` where none was given.
-    pub(crate) name: String,
-    pub(crate) data: String,
+    /// Its type; `None` for `message`, which is that of events without one.
+    pub(crate) name: Option<String>,
+    /// UTF-8.
+    pub(crate) data: Bytes,
 }
 
 /// What an event stream says.

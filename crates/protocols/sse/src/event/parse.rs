@@ -16,7 +16,10 @@ use super::Event;
 pub(super) fn event(block: Bytes) -> Option<Event> {
     let mut events = pin!(EventStream::new(Lines { rest: block }));
     match events.as_mut().poll_next(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(Some(Ok(event))) => Some(Event { name: event.event, data: event.data }),
+        Poll::Ready(Some(Ok(event))) => {
+            let name = Some(event.event).filter(|name| name != "message");
+            Some(Event { name, data: event.data.into() })
+        }
         _ => None,
     }
 }

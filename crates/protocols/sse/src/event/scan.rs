@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use haul_core::{Error, ErrorKind, Result};
 
 use super::{Event, Item, parse};
@@ -124,6 +124,12 @@ impl Scanner {
                 if self.block.len() + len + 1 > self.bounds.event {
                     return Err(too_large("an event", self.bounds.event));
                 }
+                // Most blocks are one line of data, and need no parser; the empty line behind it ends nothing then.
+                if name == "data" && self.block.is_empty() && self.bytes[len..].starts_with(b"\n\n") {
+                    let data = Bytes::copy_from_slice(value.as_bytes());
+                    self.settle_id();
+                    return Ok(Some(Item::Event(Event { name: None, data })));
+                }
                 self.has_data |= name == "data";
                 self.block.extend_from_slice(line.as_bytes());
                 self.block.extend_from_slice(b"\n");
@@ -139,16 +145,20 @@ impl Scanner {
 
     /// The end of a block.
     fn dispatch(&mut self) -> Option<Item> {
-        if let Some(id) = self.id.take() {
-            self.last_id = id;
-        }
+        self.settle_id();
         if !std::mem::take(&mut self.has_data) {
             self.block.clear();
             return None;
         }
         self.block.extend_from_slice(b"\n");
-        let event: Option<Event> = parse::event(self.block.split().freeze());
-        event.map(Item::Event)
+        parse::event(self.block.split().freeze()).map(Item::Event)
+    }
+
+    /// The id of a block that is whole is the last one.
+    fn settle_id(&mut self) {
+        if let Some(id) = self.id.take() {
+            self.last_id = id;
+        }
     }
 }
 

@@ -25,7 +25,9 @@ fn events(text: &str) -> Vec<(String, String)> {
     let (items, _, error) = said(&[text.as_bytes()], BOUNDS);
     assert_eq!(error, None);
     let events = items.into_iter().filter_map(|item| match item {
-        Item::Event(event) => Some((event.name, event.data)),
+        Item::Event(Event { name, data }) => {
+            Some((name.unwrap_or("message".to_owned()), String::from_utf8(data.to_vec()).unwrap()))
+        }
         _ => None,
     });
     events.collect()
@@ -158,7 +160,7 @@ proptest! {
         super::super::put_payload(&mut out, text.as_bytes()).unwrap();
         out.push(b'\n');
         let bounds = Bounds { line: 1 << 20, event: 1 << 20 };
-        let name = if name.is_empty() { "message".to_owned() } else { name };
-        prop_assert_eq!(said(&[&out], bounds).0, vec![Item::Event(Event { name, data: text })]);
+        let name = Some(name).filter(|name| !name.is_empty());
+        prop_assert_eq!(said(&[&out], bounds).0, vec![Item::Event(Event { name, data: text.into() })]);
     }
 }

@@ -140,7 +140,9 @@ impl Session {
         let mut event = Vec::with_capacity(fields.len() + self.token.len() + 32);
         if !has_id {
             let number = down.first + down.events.len() as u64;
-            put_field(&mut event, "id", format!("{}.{number}", self.token).as_bytes());
+            for part in ["id: ", &self.token, ".", &number.to_string(), "\n"] {
+                event.extend_from_slice(part.as_bytes());
+            }
         }
         event.extend_from_slice(fields);
         event.push(b'\n');

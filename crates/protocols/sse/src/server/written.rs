@@ -46,8 +46,11 @@ impl Written {
 
     /// Takes until there are `len` bytes. The encoder gives whole events.
     fn fill(&mut self, out: &mut SendBuf, len: usize) {
-        if let Some(missing) = len.checked_sub(self.part.len()) {
-            self.part.extend_from_slice(&take(out, missing));
+        while self.part.len() < len && !out.bytes.is_empty() {
+            let chunk = out.bytes.chunk();
+            let taken = chunk.len().min(len - self.part.len());
+            self.part.extend_from_slice(&chunk[..taken]);
+            out.bytes.advance(taken);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use haul_core::{CloseReason, Packet};
+use haul_core::{CloseReason, Dial, Packet};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
@@ -168,16 +168,15 @@ async fn curl_shows_events_and_posts_back() {
     child.kill().await.unwrap();
 }
 
-/// nginx with its usual buffering before a port of ours.
-async fn nginx(folder: &Path, upstream: u16) -> Option<(Child, u16)> {
+/// nginx with its usual buffering and these locations.
+async fn nginx(folder: &Path, locations: &str) -> Option<(Child, u16)> {
     let nginx = haul_services::nginx()?;
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let config = format!(
         "daemon off; master_process off; error_log stderr; pid {folder}/pid; events {{}}
          http {{ access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
          fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-         server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://127.0.0.1:{upstream};
-         proxy_buffering on; proxy_http_version 1.1; proxy_set_header Connection ''; }} }} }}",
+         server {{ listen 127.0.0.1:{port}; proxy_buffering on; proxy_http_version 1.1; {locations} }} }}",
         folder = folder.display()
     );
     std::fs::write(folder.join("nginx.conf"), config).unwrap();
@@ -193,11 +192,17 @@ async fn nginx(folder: &Path, upstream: u16) -> Option<(Child, u16)> {
     Some((child, port))
 }
 
+/// The location of event streams.
+fn events_at(path: &str, upstream: u16) -> String {
+    format!("location {path} {{ proxy_pass http://127.0.0.1:{upstream}; proxy_set_header Connection ''; }}")
+}
+
 #[tokio::test]
 async fn nginx_that_buffers_stands_between_two_haul_peers() {
     let folder = tempfile::tempdir().unwrap();
     let listener = listen("sse://127.0.0.1:0").await;
-    let Some((mut child, front)) = nginx(folder.path(), port(&listener)).await else { return };
+    let location = events_at("/", port(&listener));
+    let Some((mut child, front)) = nginx(folder.path(), &location).await else { return };
     let (mut client, mut server) = pair(&listener, front, "").await;
     for number in 0..20 {
         let packet = Packet::text(format!("packet {number}")).with("number", number.to_string());
@@ -212,5 +217,34 @@ async fn nginx_that_buffers_stands_between_two_haul_peers() {
     let (closed, end) = tokio::join!(client.close(CloseReason::NORMAL), soon("the close", server.recv()));
     closed.unwrap();
     assert_eq!(end.unwrap(), None);
+    child.kill().await.unwrap();
+}
+
+#[tokio::test]
+async fn one_nginx_has_a_location_for_event_streams_and_one_for_websockets() {
+    let folder = tempfile::tempdir().unwrap();
+    let events = listen("sse://127.0.0.1:0/events").await;
+    let sockets = haul_ws::listen("ws://127.0.0.1:0/live".parse().unwrap()).await.unwrap();
+    let locations = format!(
+        "{} location /live {{ proxy_pass http://127.0.0.1:{}; proxy_set_header Upgrade $http_upgrade;
+         proxy_set_header Connection upgrade; }}",
+        events_at("/events", port(&events)),
+        port(&sockets)
+    );
+    let Some((mut child, front)) = nginx(folder.path(), &locations).await else { return };
+    let (client, server) = pair(&events, front, "events").await;
+    let websocket = format!("ws://127.0.0.1:{front}/live").parse().unwrap();
+    let dialer = haul_ws::Dialer::default();
+    let (dialed, accepted) = tokio::join!(soon("the dial", dialer.dial(websocket)), accept(&sockets));
+    for (protocol, mut client, mut server) in [("sse", client, server), ("ws", dialed.unwrap(), accepted)] {
+        assert_eq!((client.info().protocol, server.info().protocol), (protocol, protocol));
+        for number in 0..20 {
+            let packet = Packet::text(format!("packet {number}")).with("number", number.to_string());
+            client.send(packet.clone()).await.unwrap();
+            let arrived = soon("the packet", server.recv()).await.unwrap().unwrap();
+            server.send(arrived).await.unwrap();
+            assert_eq!(soon("the echo", client.recv()).await.unwrap(), Some(packet), "over {protocol}");
+        }
+    }
     child.kill().await.unwrap();
 }

@@ -1,5 +1,8 @@
 //! Event streams on a server that has other routes.
 
+use std::future::poll_fn;
+use std::pin::Pin;
+
 use haul_core::{
     Body, CloseReason, Connection, Endpoint, ErrorKind, Listener, Metadata, Packet, Request, Response,
     Result, service_fn,
@@ -8,6 +11,7 @@ use haul_http::{Client, ClientConfig, Server};
 use haul_sse::Mount;
 use http::request::Parts;
 use http::{HeaderValue, Method};
+use http_body::Body as _;
 
 use crate::{accept, ask, dial, field, soon, text_until};
 
@@ -103,6 +107,25 @@ async fn haul_peers_go_both_ways_through_a_mount() {
     let (closed, end) = tokio::join!(client.close(CloseReason::NORMAL), soon("the end", accepted.recv()));
     closed.unwrap();
     assert_eq!(end.unwrap(), None);
+}
+
+#[tokio::test]
+async fn events_that_are_ready_go_out_in_one_piece_of_the_body() {
+    let (mount, listener) = mount("sse://127.0.0.1");
+    let answer = soon("the answer", mount.answer(Request::new(Body::empty()), Metadata::new())).await;
+    let connection = accept(&listener).await;
+    for number in 0..100 {
+        connection.send(Packet::text(format!("event {number}"))).await.unwrap();
+    }
+    let mut body = answer.unwrap().into_body();
+    // The session's own event first; what follows it waits for nobody.
+    let (flushed, piece) =
+        tokio::join!(connection.flush(), soon("a piece", poll_fn(|cx| Pin::new(&mut body).poll_frame(cx))));
+    flushed.unwrap();
+    let text = String::from_utf8(piece.unwrap().unwrap().into_data().unwrap().to_vec()).unwrap();
+    assert!(text.contains("event: haul-session"), "{text}");
+    let found: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("data: event ")).collect();
+    assert_eq!(found, (0..100).map(|number| number.to_string()).collect::<Vec<_>>());
 }
 
 #[test]
