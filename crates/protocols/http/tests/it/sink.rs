@@ -115,6 +115,28 @@ async fn a_batch_is_one_request_of_envelopes_compressed_where_that_is_asked_for(
 }
 
 #[tokio::test]
+async fn a_packet_by_itself_is_an_envelope_by_another_method_and_type_where_that_is_asked_for() {
+    let (server, seen) = noting(|_| answer(200)).await;
+    let options = "metadata=envelope&method=PUT&content_type=application/x-event&idempotency=&gzip=true";
+    let sink = sink(&server, options);
+    let packet = Packet::text("{\"a\":1}").with("k", "v").with_id(id(1));
+    soon("a receipt", sink.deliver(packet)).await.unwrap();
+    let seen = seen.lock().unwrap();
+    let headers = seen[0].headers();
+    assert_eq!(
+        (seen[0].method(), headers["content-type"].to_str().unwrap()),
+        (&http::Method::PUT, "application/x-event")
+    );
+    assert!(!headers.contains_key("idempotency-key") && !headers.contains_key("k"), "{headers:?}");
+    let mut body = String::new();
+    flate2::read::GzDecoder::new(&seen[0].body()[..]).read_to_string(&mut body).unwrap();
+    let mut sent: Value = serde_json::from_str(&body).unwrap();
+    let timestamp = sent.as_object_mut().unwrap().remove("timestamp").unwrap();
+    assert!(timestamp.as_str().unwrap().ends_with('Z'), "{timestamp}");
+    assert_eq!(sent, json!({ "id": id(1).to_string(), "event": { "a": 1 }, "metadata": { "k": "v" } }));
+}
+
+#[tokio::test]
 async fn what_an_answer_means_is_told_with_what_the_server_said() {
     let facts = |kind, status, sent| (kind, status, sent);
     for (code, expected) in [
