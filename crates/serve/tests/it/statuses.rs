@@ -70,6 +70,7 @@ async fn nothing_is_taken_in_at_status_and_who_sends_is_told_so() {
         let client = plain(&gateway, scheme, "/status").await;
         let refused = within("a refusal", client.deliver(Packet::text("x"))).await.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Rejected, "{scheme}: {refused}");
+        assert!(refused.to_string().contains("use another path"), "{scheme}: {refused}");
         let over = format!("{:?}", within("a close", client.watch().over()).await);
         assert!(over.contains("1008"), "{scheme}: {over}");
     }
