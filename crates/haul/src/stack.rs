@@ -1,5 +1,6 @@
 //! Connecting by URL, through the layers that make a dialer survive the network.
 
+use std::fmt;
 use std::future::IntoFuture;
 
 #[cfg(feature = "adaptive")]
@@ -25,7 +26,7 @@ pub fn connect(url: &str) -> Connect {
 }
 
 /// A connection to be, made by [`connect`]: awaited it dials and answers a [`Connection`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use = "nothing is dialed until it is awaited"]
 pub struct Connect {
     url: String,
@@ -93,6 +94,14 @@ impl IntoFuture for Connect {
             let endpoint = Endpoint::parse(&self.url)?;
             self.stack.dialer(&open::ALL, &endpoint)?.dial(endpoint).await
         })
+    }
+}
+
+impl fmt::Debug for Connect {
+    /// Shows the URL without its password, and none of the others.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let url = Endpoint::parse(&self.url).map_or_else(|_| "(no URL)".to_owned(), |url| url.to_string());
+        f.debug_struct("Connect").field("url", &url).finish_non_exhaustive()
     }
 }
 

@@ -17,6 +17,7 @@
 //!     { type = "retry", attempts = 5, base = "100ms" },
 //!     { type = "timeout", after = "5s" },
 //! ]
+//! connect = { session = {}, heartbeat = { interval = "5s" }, or = ["quic://collector:9000"] }
 //!
 //! [profile.production.log]
 //! format = "json"

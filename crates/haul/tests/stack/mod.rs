@@ -154,6 +154,8 @@ async fn what_makes_no_sense_together_is_refused_before_anything_is_dialed() {
     assert_eq!(layered.unwrap_err().kind(), ErrorKind::Config);
     let unknown = haul::connect("tcp://127.0.0.1:1").or("kafka://host").await.unwrap_err();
     assert_eq!(unknown.kind(), ErrorKind::Unsupported);
+    let shown = format!("{:?}", haul::connect("tcp://me:secret@host:1").or("tcp://me:secret@host:2"));
+    assert!(shown.contains("host:1") && !shown.contains("secret"), "{shown}");
 }
 
 #[cfg(feature = "config")]
