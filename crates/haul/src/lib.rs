@@ -64,6 +64,8 @@ pub use haul_queue as queue;
 pub use haul_quic as quic;
 #[cfg(feature = "reconnect")]
 pub use haul_reconnect as reconnect;
+#[cfg(feature = "redis")]
+pub use haul_redis as redis;
 #[cfg(feature = "retry")]
 pub use haul_retry as retry;
 #[cfg(feature = "serve")]

@@ -26,6 +26,7 @@ pub fn registry() -> Registry {
         "file" haul_file ["file"];
         "log" haul_log ["log"];
         "null" haul_null ["null"];
+        "redis" haul_redis ["redis", "rediss"];
     }
     registry
 }
@@ -50,6 +51,8 @@ mod tests {
         ("file", "file", cfg!(feature = "file"), &["deliver", "read"]),
         ("log", "log", cfg!(feature = "log"), &["deliver"]),
         ("null", "null", cfg!(feature = "null"), &["deliver"]),
+        ("redis", "redis", cfg!(feature = "redis"), &["deliver", "read"]),
+        ("rediss", "redis", cfg!(feature = "redis"), &["deliver", "read"]),
     ];
 
     #[test]
