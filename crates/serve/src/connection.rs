@@ -184,7 +184,8 @@ impl Serving {
         halt: watch::Sender<Option<CloseReason>>,
     ) {
         while let Some(done) = outcomes.recv().await {
-            let told = done.awaited || self.terms.json_receipts;
+            // A session answers for itself where its client asked for no receipt; here both look the same.
+            let told = done.awaited && !self.is_session() || self.terms.json_receipts;
             let refused = done.outcome.as_ref().err().cloned();
             let answered = self.give(sender, done.outcome, done.ack, &done.session).await;
             match answered {
@@ -198,10 +199,14 @@ impl Serving {
                 Err(why) => tracing::debug!(peer = self.info.peer, "a receipt could not be given: {why}"),
             }
             if let Some(why) = refused.filter(|_| !told) {
-                // It hears of no receipts: the close is its answer.
+                // It may hear of no receipts: the close is its answer.
                 halt.send_replace(Some(reason(&why)));
             }
         }
+    }
+
+    fn is_session(&self) -> bool {
+        self.info.facts.get("session").is_some()
     }
 
     async fn give(&self, sender: &Sender, outcome: Result<Stored>, ack: Ack, session: &str) -> Result<()> {

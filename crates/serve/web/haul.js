@@ -675,6 +675,9 @@ class WebTransportLink extends Link {
             }
         } catch (cause) {
             why = new HaulError("closed", `the WebTransport session was cut: ${cause?.message}`, { cause });
+            // Whoever hears our close says its own and ends the session, and the end may overtake it.
+            const said = this.#closed && cause?.source === "session" && await this.#transport.closed.catch(() => undefined);
+            if (said) return this.tell("frame", { type: "close", code: said.closeCode || 1000, reason: said.reason });
         }
         this.judge("ended");
         this.tell("lost", why);
@@ -775,17 +778,12 @@ class Events {
             const event = this.#take(line);
             if (event) yield event;
         }
-        this.#bound(this.#line.length);
-    }
-
-    #bound(more) {
-        if (this.#size + more > this.#most) throw new HaulError("too_large", `an event of more than ${this.#most} characters`);
+        if (this.#size + this.#line.length > this.#most) throw new HaulError("too_large", `an event of more than ${this.#most} characters`);
     }
 
     #take(line) {
         if (line === "") return this.#end();
         const [, name, value] = /^([^:]*)(?:: ?)?([^]*)$/.exec(line);
-        this.#bound(line.length);
         if (name === "event") this.#name = value;
         else if (name === "id" && !value.includes("\0")) this.#id = value;
         else if (name === "retry" && /^[0-9]+$/.test(value)) this.retry = Math.min(Number(value), LONGEST_RETRY);
@@ -858,7 +856,9 @@ class EventStreamLink extends Link {
     }
 
     async #open() {
-        const events = this.#listen(), { value: first } = await events.next();
+        const events = this.#listen(), { value: first } = await events.next().catch((error) => {
+            throw error.kind === "closed" ? new HaulError("connect", `dial ${shown(this.#url)}: ${error.message}`, { cause: error }) : error;
+        });
         if (first?.name !== "haul-session") throw new HaulError("protocol", `dial ${shown(this.#url)}: the first event is no session`);
         this.#session = first.data;
         // A page that is left would otherwise count until the server has waited for it in vain.
@@ -1566,7 +1566,9 @@ class Session extends Told {
                     return this.#end(error);
                 }
             case "ping":
-                return this.#link.write({ type: "pong", payload: frame.payload });
+                // Who reads no answers gets none.
+                if (this.#link.room()) this.#link.write({ type: "pong", payload: frame.payload });
+                return;
             case "pong":
                 return this.tell("frame", frame, () => {});
         }
@@ -1908,6 +1910,13 @@ class Connection {
         this.#queued += weight(frame);
     }
 
+    /** Sends what answers the peer, who must read it some time. */
+    #answer(frame) {
+        this.#enqueue(frame);
+        if (this.#queued > 8 * this.#options.sendBuffer) this.#fail("overloaded", "the peer reads no answers", 4008);
+        this.#pump();
+    }
+
     #pump() {
         const { sendBuffer, sendPackets } = this.#options;
         while (this.#ended) {
@@ -1953,9 +1962,7 @@ class Connection {
         settle();
         if (frame.receipt && this.#ended && this.#state.name !== "closing") {
             const receipt = { level: "acknowledged", at: Date.now() * 1000 };
-            this.#enqueue({ type: "receipt", id: frame.packet.id, receipt });
-            if (this.#queued > 8 * this.#options.sendBuffer) this.#fail("overloaded", "the peer reads no answers", 4008);
-            this.#pump();
+            this.#answer({ type: "receipt", id: frame.packet.id, receipt });
         }
         return Promise.resolve(frame.packet);
     }
@@ -1978,8 +1985,7 @@ class Connection {
                 return frame.error ? waits?.reject(frame.error) : waits?.resolve(frame.receipt);
             }
             case "ping":
-                this.#enqueue({ type: "pong", payload: frame.payload });
-                return this.#pump();
+                return this.#answer({ type: "pong", payload: frame.payload });
             case "pong": {
                 const number = frame.payload.length === 8 ? Number(view(frame.payload).getBigUint64(0)) : undefined;
                 this.#pings.get(number)?.();

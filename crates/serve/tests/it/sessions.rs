@@ -125,6 +125,29 @@ async fn what_was_stored_when_the_link_was_lost_is_not_stored_again_and_its_rece
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_session_whose_packet_cannot_be_stored_is_closed_whether_it_asked_for_a_receipt_or_not() {
+    let data = tempfile::tempdir().unwrap();
+    let mut narrow = options(&data, &[WEB]);
+    narrow.log.max_packet = 10;
+    let gateway = Gateway::start(narrow, registry()).await.unwrap();
+    let large = || Packet::text("x".repeat(11)).with_id(PacketId::random());
+    for scheme in ["ws", "sse", "wt"] {
+        let place = at(&gateway, scheme, port(&gateway), "/");
+        let (asks, does_not) = (moved(), moved());
+        let asks = within("a session", asks.open(place.clone())).await.unwrap().0;
+        let does_not = within("a session", does_not.open(place)).await.unwrap().0;
+        let refused = within("a receipt", asks.deliver(large())).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::TooLarge, "{scheme}: {refused}");
+        does_not.send(large()).await.unwrap();
+        for client in [asks, does_not] {
+            let state = within("a close", client.watch().over()).await;
+            assert!(format!("{state:?}").contains("1009"), "{scheme}: {state:?}");
+        }
+    }
+    assert!(stored(&data).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_session_without_a_link_is_kept_for_the_retention_and_no_longer() {
     let data = tempfile::tempdir().unwrap();
     let mut short = options(&data, &[WEB]);

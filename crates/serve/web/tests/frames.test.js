@@ -3,8 +3,8 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import * as haul from "./haul.js";
-import { HaulError, Packet, decode, decodeNote, encode, encodeNote } from "./haul.js";
+import * as haul from "../haul.js";
+import { HaulError, Packet, decode, decodeNote, encode, encodeNote } from "../haul.js";
 
 const bytes = (hex) => new Uint8Array(Buffer.from(hex, "hex"));
 const hex = (bytes) => Buffer.from(bytes).toString("hex");
@@ -12,7 +12,7 @@ const ascii = (text) => new TextEncoder().encode(text);
 
 /** The lines `| name | bytes |` behind the heading "Golden vectors". */
 function vectors(name) {
-    const text = readFileSync(new URL(`../../../docs/wire/${name}`, import.meta.url), "utf8");
+    const text = readFileSync(new URL(`../../../../docs/wire/${name}`, import.meta.url), "utf8");
     const rows = text.split("## Golden vectors")[1].matchAll(/^\| ([a-z ]+) \| `([0-9a-f]+)` \|$/gm);
     return new Map(Array.from(rows, ([, name, hex]) => [name, hex]));
 }

@@ -1,9 +1,9 @@
 // The types of haul.js: this file compiles, and each `@ts-expect-error` is one.
 
-import * as haul from "./haul.js";
-import { connect, decode, decodeNote, encode, encodeNote, newId, HaulError, Packet, PROTOCOL } from "./haul.js";
+import * as haul from "../haul.js";
+import { connect, decode, decodeNote, encode, encodeNote, newId, HaulError, Packet, PROTOCOL } from "../haul.js";
 
-// All that the module has is typed, and all that is typed is there: haul.test.js has the same list.
+// All that the module has is typed, and all that is typed is there: frames.test.js has the same list.
 const all: Record<keyof typeof haul, unknown> = { PROTOCOL, HaulError, Packet, newId, connect, encode, decode, encodeNote, decodeNote };
 
 async function uses(): Promise<void> {
