@@ -49,9 +49,11 @@ pub(crate) struct Visit {
     pub(crate) violations: Value,
 }
 
-/// Runs `script` in the page at `url`, which a browser opens that `runner` drives.
-pub(crate) async fn visit(runner: (std::process::Command, &str), url: &str, script: &str) -> Visit {
-    let (command, file) = runner;
+/// What drives a browser: the program, and its script in `tests/clients`.
+pub(crate) type Runner = (std::process::Command, &'static str);
+
+/// Runs `script` in the page at `url`.
+pub(crate) async fn visit((command, file): Runner, url: &str, script: &str) -> Visit {
     let mut command = Command::from(command);
     command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(file)).arg(url);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
@@ -64,25 +66,20 @@ pub(crate) async fn visit(runner: (std::process::Command, &str), url: &str, scri
     Visit { result: take("result"), foreign: take("foreign"), violations: take("violations") }
 }
 
-/// Chromium, and what drives it.
-pub(crate) fn chromium() -> Option<(std::process::Command, &'static str)> {
+pub(crate) fn chromium() -> Option<Runner> {
     Some((haul_services::chromium()?, "browser.js"))
+}
+
+pub(crate) fn firefox() -> Option<Runner> {
+    Some((haul_services::firefox()?, "firefox.js"))
 }
 
 /// What `script` returns in a page of Chromium while `serving` goes on; `None` where there is no browser.
 pub(crate) async fn in_a_page<T>(script: &str, serving: impl Future<Output = T>) -> Option<(Value, T)> {
-    in_a_page_of(chromium()?, script, serving).await
-}
-
-/// The same in a browser of choice.
-pub(crate) async fn in_a_page_of<T>(
-    runner: (std::process::Command, &str),
-    script: &str,
-    serving: impl Future<Output = T>,
-) -> Option<(Value, T)> {
+    let chromium = chromium()?;
     let site = site().await;
     let url = format!("http://127.0.0.1:{}/", site.local_endpoint().port().unwrap());
-    let running = async { visit(runner, &url, script).await.result };
+    let running = async { visit(chromium, &url, script).await.result };
     Some(soon("the page", async { tokio::join!(running, serving) }).await)
 }
 
@@ -485,10 +482,23 @@ pub(crate) fn numbered(number: u32) -> Packet {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_modules_own_tests_pass() {
     let Some(node) = haul_services::node() else { return };
-    let web = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates/serve/web");
+    let web = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates/serve/web/tests");
     let mut tests = Command::from(node);
     // What a silent server is waited for would keep Node.js.
-    tests.args(["--test", "--test-force-exit"]).args(["haul.test.js", "haul.sse.test.js"]).current_dir(web);
+    tests
+        .args(["--test", "--test-force-exit"])
+        .args(["frames.test.js", "events.test.js", "bounds.test.js"])
+        .current_dir(web);
     let output = soon("node", tests.kill_on_drop(true).output()).await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_types_are_those_of_the_module() {
+    let Some(tsc) = haul_services::typescript() else { return };
+    let web = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates/serve/web/tests");
+    let mut check = Command::from(tsc);
+    check.args(["--noEmit", "--strict", "--target", "es2023", "--module", "nodenext", "types.ts"]);
+    let output = soon("tsc", check.current_dir(web).kill_on_drop(true).output()).await.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }

@@ -5,6 +5,7 @@
 mod adaptive;
 mod bad;
 mod browser;
+mod browser_gateway;
 mod browser_links;
 mod corpus;
 mod disk;
