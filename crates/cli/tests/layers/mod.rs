@@ -271,3 +271,27 @@ fn probing_a_web_server_tries_every_realtime_protocol_there_and_names_the_winner
     let nobody = haul(&["probe", &format!("http://127.0.0.1:{}", run::closed_port()), "--json"]);
     assert_eq!((nobody.code, &nobody.json()[0]["winner"]), (3, &Value::Null), "{}", nobody.stdout);
 }
+
+#[test]
+fn of_a_gateway_every_realtime_protocol_answers_and_one_of_them_wins() {
+    let dir = tempfile::tempdir().unwrap();
+    let listen = "https://127.0.0.1:0?self_signed=127.0.0.1";
+    let data = dir.path().to_str().unwrap();
+    let mut gateway = Running::start(&["serve", "--listen", listen, "--data", data, "-q"]);
+    let line = gateway.line("where it listens");
+    let place = line.strip_prefix("listening on ").unwrap().split('?').next().unwrap();
+    let url = format!("{place}#insecure=true");
+    let probed = haul(&["probe", &url, "-n", "2", "--json"]);
+    let events = probed.json();
+    // WebTransport, unless this machine is too busy for its head start.
+    let winner = events[0]["winner"].as_str();
+    let known = ["webtransport", "websocket", "sse"].map(Some);
+    assert!(probed.code == 0 && known.contains(&winner), "{}", probed.stdout);
+    let answers: Vec<_> = events[1..].iter().map(|event| event["answers"].as_bool().unwrap()).collect();
+    assert_eq!(answers, [true, true, true, false, true], "wt, wss, sses, quic, https: {}", probed.stdout);
+    assert_eq!(events[5]["facts"]["version"], "HTTP/2.0", "{}", events[5]);
+
+    let live = url.replacen("https", "wss", 1);
+    let sent = haul(&["send", &live, "hello", "--id", "--receipt=stored", "--adaptive", "--session"]);
+    assert!(sent.code == 0 && sent.stdout.starts_with("stored as 1"), "{}{}", sent.stdout, sent.stderr);
+}
