@@ -4,7 +4,7 @@
 use std::io::{BufRead, BufReader, Lines};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use crate::work::stack;
+use crate::work::{sse, stack};
 use crate::{crowd, memory};
 
 /// This program, running again as one of its parts.
@@ -59,6 +59,7 @@ pub(crate) fn run(words: &[String]) {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
         ["connections", url, count] => print(&memory::connections(url, number(count))),
+        ["sse-connections", end, count] => print(&sse::connections(end, number(count))),
         ["stack", filter] => print(&stack::cost(filter)),
         ["crowd", url, count] => print(&crowd::serve(url, number(count))),
         ["crowd-clients", url, count] => crowd::clients(url, number(count)),

@@ -4,6 +4,7 @@ pub(crate) mod codec;
 pub(crate) mod fastws;
 pub(crate) mod haul;
 pub(crate) mod quinn;
+pub(crate) mod sse;
 pub(crate) mod tungstenite;
 
 use std::future::Future;

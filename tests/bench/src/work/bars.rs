@@ -29,7 +29,7 @@ impl<'a> Bars<'a> {
     }
 
     /// A ratio; the pairs, if it is measured at all.
-    fn ratio(
+    pub(super) fn ratio(
         &mut self,
         name: &str,
         (unit, peer, bar): (&'static str, &'static str, Bar),
@@ -51,7 +51,7 @@ impl<'a> Bars<'a> {
     }
 
     /// Figures that one measurement gives.
-    fn figures<const N: usize>(
+    pub(super) fn figures<const N: usize>(
         &mut self,
         rows: [(&str, &'static str, Bar); N],
         measure: impl FnOnce() -> [f64; N],

@@ -3,6 +3,7 @@
 mod bars;
 mod journal;
 pub(crate) mod load;
+pub(crate) mod sse;
 pub(crate) mod stack;
 
 use std::path::Path;
@@ -59,6 +60,7 @@ pub(crate) fn all(run: &Run, filter: &str, folder: &Path) -> Vec<Row> {
     bars.ws();
     bars.tcp();
     bars.quic();
+    bars.sse();
     bars.session();
     bars.journal(folder);
     bars.alone();
