@@ -77,6 +77,18 @@ fn an_id_holds_from_the_end_of_its_block_with_or_without_data() {
 }
 
 #[test]
+fn an_event_comes_with_the_id_of_its_block() {
+    for block in
+        ["id: 1\ndata: a\n\n", "data: a\nid: 1\n\n", "id: 1\ndata: a\ndata: b\n\n", "id: 1\r\ndata\r\n\r\n"]
+    {
+        let mut scanner = Scanner::new(BOUNDS, "0".to_owned());
+        scanner.push(block.as_bytes());
+        assert!(matches!(scanner.next(), Ok(Some(Item::Event(_)))), "{block:?}");
+        assert_eq!(scanner.last_id(), "1", "{block:?}");
+    }
+}
+
+#[test]
 fn comments_and_times_are_told_and_times_that_are_none_are_not() {
     let (items, ..) = said(&[b":\n: still here\nretry: 250\nretry: soon\nretry\nretry: -1\n\n"], BOUNDS);
     assert_eq!(items, [Item::Comment, Item::Comment, Item::Retry(Duration::from_millis(250))]);

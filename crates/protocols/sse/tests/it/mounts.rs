@@ -119,8 +119,9 @@ async fn events_that_are_ready_go_out_in_one_piece_of_the_body() {
     }
     let mut body = answer.unwrap().into_body();
     // The session's own event first; what follows it waits for nobody.
-    let (flushed, piece) =
-        tokio::join!(connection.flush(), soon("a piece", poll_fn(|cx| Pin::new(&mut body).poll_frame(cx))));
+    let piece = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
+    // Flushed, all are taken: by this one piece, as nobody asks for another.
+    let (flushed, piece) = tokio::join!(soon("the flush", connection.flush()), soon("a piece", piece));
     flushed.unwrap();
     let text = String::from_utf8(piece.unwrap().unwrap().into_data().unwrap().to_vec()).unwrap();
     assert!(text.contains("event: haul-session"), "{text}");
