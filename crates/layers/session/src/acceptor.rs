@@ -17,7 +17,7 @@ use crate::handshake::say;
 use crate::table::Table;
 use crate::wire::{Message, Refusal};
 
-/// Links that are greeted at once; more wait beneath.
+/// Links that are greeted at once, where `max_connections` is not more; others wait beneath.
 const GREETINGS: usize = 1024;
 
 type Identity = Arc<dyn Fn(&Info) -> Option<String> + Send + Sync>;
@@ -114,8 +114,9 @@ impl Incoming for Greeter {
     async fn accept(&self) -> Result<Result<Greeted>> {
         let mut state = self.state.lock().await;
         let State { listeners, greetings } = &mut *state;
+        let most = self.acceptor.table.options.limits.max_connections.max(GREETINGS);
         loop {
-            let full = greetings.len() >= GREETINGS;
+            let full = greetings.len() >= most;
             let event = {
                 let next = pin!(async {
                     if full {

@@ -9,7 +9,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::SessionOptions;
-use crate::handshake::{self, ask, refused};
+use crate::handshake::{self, PATIENCE, ask, refused};
 use crate::outgoing::Lost;
 use crate::shared::{Keeper, Shared, lock};
 use crate::token::{SessionId, Token};
@@ -109,7 +109,7 @@ impl Course {
     async fn open(&self, mut link: Link) -> Result<Granted> {
         let epoch = lock(&self.place).epoch + 1;
         let window = self.options.replay_bytes as u64;
-        match ask(&mut link, Message::Open { epoch, window }).await? {
+        match ask(&mut link, Message::Open { epoch, window }, Some(PATIENCE)).await? {
             Message::Accepted { session, token, window } => {
                 Ok(Granted { link, key: (session, token), window })
             }
@@ -140,7 +140,8 @@ impl Course {
             let received = shared.inbound().received;
             Message::Resume { session, token, attempt: place.resumes, received }
         };
-        match ask(&mut link, resume).await? {
+        // The server has sessions: if it is slow now, it is busy.
+        match ask(&mut link, resume, None).await? {
             Message::Resumed { received } => {
                 lock(&self.place).since = Some(Instant::now());
                 shared.attach(link, received, None, None)

@@ -15,8 +15,8 @@ use crate::wire::{Message, Refusal};
 /// What a client asks with: a peer that answers it and does not greet knows no sessions.
 const PROBE: &[u8] = b"haul session";
 
-/// How long a peer that answers pings may take to greet.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a peer that answers pings may take to greet, if it is not known to have sessions.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(crate) fn closed() -> Error {
     Error::new(ErrorKind::Closed, "the session is over")
@@ -63,16 +63,18 @@ pub(crate) enum Heard {
 /// Asks with `question` and hears the answer.
 ///
 /// Until both ends have taken their links out of core's hands, a note may get lost there; so a server says hello when it
-/// hears, and the question is asked again then. Errors: `Unsupported` if the peer answers pings and does not greet, and
-/// those of [`hear`].
-pub(crate) async fn ask(link: &mut Link, question: Message) -> Result<Message> {
+/// hears, and the question is asked again then. Errors: `Unsupported` if the peer answers pings and does not greet within
+/// `patience`, and those of [`hear`].
+pub(crate) async fn ask(link: &mut Link, question: Message, patience: Option<Duration>) -> Result<Message> {
     let probe = Frame::Ping(Bytes::from_static(PROBE));
     say(link, [question.clone().into_frame(), probe]).await?;
     let mut answers_pings = false;
     loop {
-        let heard = match answers_pings {
-            false => hear_any(link).await?,
-            true => timeout(PATIENCE, hear_any(link)).await.unwrap_or_else(|_| Err(no_sessions()))?,
+        let heard = match patience.filter(|_| answers_pings) {
+            None => hear_any(link).await?,
+            Some(patience) => {
+                timeout(patience, hear_any(link)).await.unwrap_or_else(|_| Err(no_sessions()))?
+            }
         };
         match heard {
             Heard::Message(Message::Hello) => say(link, [question.clone().into_frame()]).await?,

@@ -6,7 +6,7 @@ use haul_core::wire::Frame;
 use haul_core::{Packet, PacketId};
 use proptest::prelude::*;
 
-use crate::outgoing::{Lost, Outgoing, Window};
+use crate::outgoing::{Kept, Lost, Outgoing, Window};
 use crate::settling::Settling;
 
 #[derive(Clone, Debug)]
@@ -74,6 +74,10 @@ fn value(frame: &Frame) -> u64 {
     }
 }
 
+fn push(outgoing: &mut Outgoing, frame: &Frame, start: u64, len: u64) {
+    outgoing.push(Kept::of(frame), frame, start, len);
+}
+
 impl World {
     fn new() -> Self {
         Self {
@@ -101,13 +105,13 @@ impl World {
             true => packet.with_id(PacketId::from_bytes(u128::from(value).to_be_bytes())),
             false => packet,
         };
-        self.outgoing.push(Frame::packet(packet), self.encoded, 9);
+        push(&mut self.outgoing, &Frame::packet(packet), self.encoded, 9);
         self.encoded += 9;
     }
 
     fn write(&mut self) {
         self.consumed = self.encoded;
-        self.link.extend(self.outgoing.take_untouched().cloned());
+        self.link.extend(self.outgoing.take_untouched());
     }
 
     fn carry(&mut self) {
@@ -128,7 +132,7 @@ impl World {
 
     fn resume(&mut self) {
         self.outgoing.consumed(self.consumed);
-        self.link = self.outgoing.replay(self.received).unwrap().cloned().collect();
+        self.link = self.outgoing.replay(self.received).unwrap().collect();
         self.consumed = self.encoded;
     }
 
@@ -150,7 +154,7 @@ impl World {
         self.unsettled.clear();
         self.received = 0;
         self.arrived.clear();
-        self.link = self.outgoing.replay(0).unwrap().cloned().collect();
+        self.link = self.outgoing.replay(0).unwrap().collect();
         self.numbered = self.link.iter().map(value).collect();
         self.consumed = self.encoded;
     }
@@ -243,7 +247,7 @@ fn what_no_link_was_given_is_not_lost_with_the_session() {
     world.write();
     (0..2).for_each(|_| world.send(false));
     assert_eq!(world.outgoing.start_over(), Some(Lost { from: 0, to: 3, count: 3 }));
-    let again: Vec<u64> = world.outgoing.replay(0).unwrap().map(value).collect();
+    let again: Vec<u64> = world.outgoing.replay(0).unwrap().map(|frame| value(&frame)).collect();
     assert_eq!(again, [3, 4]);
 }
 
@@ -253,7 +257,7 @@ fn a_delivery_is_sent_again_until_its_receipt_came_even_if_it_was_settled() {
     let ids: Vec<_> = (0..3u8).map(|id| PacketId::from_bytes([id; 16])).collect();
     for id in &ids {
         let packet = Packet::binary(id.as_bytes().to_vec()).with_id(*id);
-        outgoing.push(Frame::Packet { packet, receipt: true }, 0, 10);
+        push(&mut outgoing, &Frame::Packet { packet, receipt: true }, 0, 10);
     }
     assert_eq!(outgoing.replay(0).unwrap().count(), 3);
     outgoing.settle(2).unwrap();
@@ -274,11 +278,30 @@ fn a_delivery_is_sent_again_until_its_receipt_came_even_if_it_was_settled() {
 fn a_full_window_holds_the_link_back_until_the_peer_settles() {
     let mut outgoing = Outgoing::new(Window { bytes: 100, packets: 1000 });
     for _ in 0..10 {
-        outgoing.push(Frame::packet(Packet::binary(vec![0; 9])), 0, 10);
+        push(&mut outgoing, &Frame::packet(Packet::binary(vec![0; 9])), 0, 10);
     }
     assert!(!outgoing.is_full(100), "nothing is on its way");
     assert!(!outgoing.is_full(10));
     assert!(outgoing.is_full(0));
     outgoing.settle(1).unwrap();
     assert!(!outgoing.is_full(0));
+}
+
+#[test]
+fn what_is_kept_comes_back_as_it_was() {
+    let mut outgoing = Outgoing::new(window());
+    let frames = [
+        Frame::packet(Packet::text("text")),
+        Frame::packet(Packet::binary(vec![0xff])),
+        Frame::packet(Packet::text("maybe").unreliable()),
+        Frame::packet(Packet::text("with").with("name", "value")),
+        Frame::packet(Packet::binary(vec![1]).identified()),
+        Frame::Packet { packet: Packet::text("wanted").identified(), receipt: true },
+        Frame::Finish,
+    ];
+    for frame in &frames {
+        push(&mut outgoing, frame, 0, 1);
+    }
+    let again: Vec<_> = outgoing.replay(0).unwrap().map(|frame| format!("{frame:?}")).collect();
+    assert_eq!(again, frames.map(|frame| format!("{frame:?}")));
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use haul_core::wire::{Frame, WriteBuf};
 use haul_core::{Encoder, Info, Limits, Link, Reliability, Result};
 
+use crate::outgoing::Kept;
 use crate::reader::Reader;
 use crate::shared::{Sending, Shared};
 use crate::wire::Message;
@@ -71,6 +72,8 @@ impl Numbering {
     fn number(&self, sending: &mut Sending, frame: &Frame, out: &mut WriteBuf) -> Result<()> {
         let ack = self.shared.ack_wanted.load(Ordering::Relaxed) && !sending.closing;
         let ends = matches!(frame, Frame::Finish | Frame::Close(_));
+        // Before it is encoded: moving what was written a moment ago stalls.
+        let kept = Kept::of(frame);
         let before = out.len();
         match &mut sending.encoder {
             Some(encoder) => encoder.encode(frame, out)?,
@@ -79,8 +82,8 @@ impl Numbering {
         let len = (out.len() - before) as u64;
         sending.finishing |= ends;
         sending.closing |= matches!(frame, Frame::Close(_));
-        sending.outgoing.push(frame.clone(), sending.encoded, len);
-        self.shared.count(0, len);
+        sending.outgoing.push(kept, frame, sending.encoded, len);
+        self.shared.count(sending);
         if ack
             && !ends
             && let Some(encoder) = &mut sending.encoder

@@ -88,7 +88,8 @@ pub struct AcceptorOptions {
     pub replay_bytes: usize,
     /// Packets that may be on their way and not settled; then `send` waits. Default 16,384.
     pub replay_packets: usize,
-    /// How long a session without a link is kept; then its connection fails. Default 2 min.
+    /// How long a session without a link is kept; then its connection fails. One whose client never said that it heard of
+    /// it (its dial was cancelled, mostly) is kept for no longer than a handshake may take. Default 2 min.
     #[serde(with = "duration_text")]
     pub retention: Duration,
     /// Sessions without a link that are kept; with one more, the oldest of them ends. Default 16,384.

@@ -41,7 +41,7 @@ impl Reader {
             Due::Ping => {
                 let mut outbound = self.shared.outbound();
                 let mut sending = self.shared.sending();
-                if outbound.half.is_some() && !sending.closing {
+                if outbound.half.is_some() && outbound.own.is_empty() && !sending.closing {
                     let ping = Frame::Ping(Bytes::from_static(b"haul"));
                     // Where the link has no pings, the deadline alone decides.
                     inbound.pinged = outbound.own.push(ping, sending.encoder.as_deref_mut()).is_ok();
@@ -128,7 +128,6 @@ impl Reader {
 impl Inbound {
     /// What to do with what the link gave.
     fn judge(&mut self, shared: &Arc<Shared>, read: Result<Option<Frame>>) -> Read {
-        self.heard = true;
         if let Some(alive) = &mut self.alive {
             alive.heard();
         }
@@ -162,10 +161,10 @@ impl Inbound {
     fn hear(&mut self, shared: &Arc<Shared>, message: Message) -> Result<Read> {
         match message {
             Message::Ack { settled } => {
+                self.heard = true;
                 let mut sending = shared.sending();
-                let before = sending.outgoing.bytes();
                 sending.outgoing.settle(settled)?;
-                shared.count(before, sending.outgoing.bytes());
+                shared.count(&mut sending);
                 drop(sending);
                 if shared.wakers.writer_reads.swap(false, Ordering::AcqRel) {
                     shared.wakers.write.wake();

@@ -26,6 +26,9 @@ const GAPS: usize = 64;
 /// Datagrams and pongs that wait for a link that takes frames; more are dropped, as datagrams may be.
 const BESIDE: usize = 256;
 
+/// What a session keeps is counted in the bound over all sessions when it has changed by so many bytes.
+const COUNTED_BY: u64 = 1024;
+
 /// What becomes of a session without a link.
 pub(crate) trait Keeper: Send + Sync + 'static {
     /// The link was lost. `next` is another one that is there already.
@@ -66,7 +69,7 @@ pub(crate) struct Inbound {
     pub(crate) generation: u64,
     /// Items taken off all links of this epoch.
     pub(crate) received: u64,
-    /// Something was heard on a link after its greeting.
+    /// The peer has said an ack, as it does first when it has heard that the session stands.
     pub(crate) heard: bool,
     /// What was taken off the link while the writer looked for acknowledgements: frames and their numbers.
     pub(crate) waiting: VecDeque<(Frame, Option<u64>)>,
@@ -110,6 +113,8 @@ pub(crate) struct Outbound {
 pub(crate) struct Sending {
     pub(crate) outgoing: Outgoing,
     pub(crate) up: bool,
+    /// Bytes that are counted in the bound over all sessions.
+    counted: u64,
     pub(crate) encoder: Option<Box<dyn Encoder>>,
     /// Bytes put into the connection's buffer.
     pub(crate) encoded: u64,
@@ -172,8 +177,7 @@ impl Shared {
 
     pub(crate) fn settling(&self) -> MutexGuard<'_, Settling> {
         let mut settling = lock(&self.settling);
-        // In one order with what `receive` does.
-        settling.receive(self.received.load(Ordering::SeqCst));
+        settling.receive(self.received.load(Ordering::Acquire));
         settling
     }
 
@@ -188,8 +192,10 @@ impl Shared {
     /// The application has received `count` more packets.
     #[inline]
     fn receive(self: &Arc<Self>, count: u64) {
-        let total = self.received.fetch_add(count, Ordering::SeqCst) + count;
-        if total >= self.look_at.load(Ordering::Relaxed) || !self.ack_waits.load(Ordering::SeqCst) {
+        // One receives at a time, so that nobody else adds.
+        let total = self.received.load(Ordering::Relaxed) + count;
+        self.received.store(total, Ordering::Release);
+        if total >= self.look_at.load(Ordering::Relaxed) || !load(&self.ack_waits) {
             self.tell();
         }
     }
@@ -265,7 +271,7 @@ impl Shared {
                 own.push(message.into_frame(), encoder.as_deref_mut())?;
             }
             for frame in sending.outgoing.replay(received)? {
-                own.push(frame.clone(), encoder.as_deref_mut())?;
+                own.push(frame, encoder.as_deref_mut())?;
             }
             if let Some(ping) = &sending.ping {
                 own.push(Frame::Ping(ping.clone()), encoder.as_deref_mut())?;
@@ -305,8 +311,8 @@ impl Shared {
             (sending.up, sending.encoder) = (false, None);
             inbound.end.get_or_insert_with(|| Err(why.clone()));
             sending.over.get_or_insert(Err(why));
-            self.count(sending.outgoing.bytes(), 0);
             sending.outgoing = Outgoing::new(self.window);
+            self.count(&mut sending);
         }
         self.wakers.wake_all();
     }
@@ -331,19 +337,23 @@ impl Shared {
         self.sending().up
     }
 
-    /// Counts what was kept, or is no more, in the bound over all sessions.
-    pub(crate) fn count(&self, before: u64, after: u64) {
+    /// Counts what is kept in the bound over all sessions, roughly.
+    #[inline]
+    pub(crate) fn count(&self, sending: &mut Sending) {
         if let Some(budget) = &self.budget {
-            budget.change(before, after);
+            let kept = sending.outgoing.bytes();
+            if kept.abs_diff(sending.counted) >= COUNTED_BY || (kept == 0 && sending.counted > 0) {
+                budget.change(sending.counted, kept);
+                sending.counted = kept;
+            }
         }
     }
 
     /// A new epoch begins on the next link: what may be lost of ours is answered.
     pub(crate) fn start_over(&self) -> Option<crate::outgoing::Lost> {
         let (mut inbound, mut sending) = (self.inbound(), self.sending());
-        let before = sending.outgoing.bytes();
         let lost = sending.outgoing.start_over();
-        self.count(before, sending.outgoing.bytes());
+        self.count(&mut sending);
         inbound.received = 0;
         // What came in the old epoch is still read, and settles nothing in the new one.
         inbound.waiting.iter_mut().for_each(|(_, number)| *number = None);
@@ -354,8 +364,9 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        let kept = self.sending().outgoing.bytes();
-        self.count(kept, 0);
+        if let Some(budget) = &self.budget {
+            budget.change(self.sending().counted, 0);
+        }
     }
 }
 
@@ -457,6 +468,7 @@ impl Sending {
         Self {
             outgoing: Outgoing::new(window),
             up: false,
+            counted: 0,
             encoder: None,
             encoded: 0,
             beside: VecDeque::new(),

@@ -149,8 +149,11 @@ impl Table {
         }
     }
 
-    /// The session has no link any more.
-    fn detach(self: &Arc<Self>, session: SessionId) {
+    /// The session has no link any more. A client that was not heard after its greeting may not even know that it has a
+    /// session.
+    fn detach(self: &Arc<Self>, session: SessionId, heard: bool) {
+        let AcceptorOptions { retention, limits, .. } = &self.options;
+        let retention = if heard { *retention } else { limits.handshake_deadline.min(*retention) };
         let too_many = {
             let mut sessions = lock(&self.sessions);
             let Sessions { by_id, detached, losses } = &mut *sessions;
@@ -160,7 +163,7 @@ impl Table {
                 detached.remove(&place);
             }
             *losses += 1;
-            let (retention, weak) = (self.options.retention, Arc::downgrade(self));
+            let weak = Arc::downgrade(self);
             let expiry = entry.shared.runtime.spawn(async move {
                 sleep(retention).await;
                 if let Some(table) = weak.upgrade() {
@@ -219,9 +222,8 @@ struct Server {
 impl Keeper for Server {
     fn lost(&self, shared: &Arc<Shared>, why: Error, _next: Option<Link>) {
         match self.table.upgrade() {
-            // A client that said nothing after its greeting may not even know that it has a session.
-            Some(table) if shared.inbound().heard => table.detach(self.session),
-            _ => shared.give_up(why),
+            Some(table) => table.detach(self.session, shared.inbound().heard),
+            None => shared.give_up(why),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The writing half.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker, ready};
 
 use haul_core::wire::SendBuf;
@@ -13,6 +13,9 @@ use crate::wire::Message;
 
 /// What is settled is told at the latest after this time.
 const ACK_DELAY: std::time::Duration = std::time::Duration::from_millis(20);
+
+/// While a peer that does not read leaves so many bytes of the session's own unwritten, it is told no more.
+const OWN: usize = 4096;
 
 pub(crate) struct Writer {
     shared: Arc<Shared>,
@@ -219,7 +222,7 @@ impl Shared {
     fn feed(&self, outbound: &mut Outbound) {
         let mut sending = self.sending();
         let sending = &mut *sending;
-        let frames = sending.beside.drain(..).chain(sending.outgoing.take_untouched().cloned());
+        let frames = sending.beside.drain(..).chain(sending.outgoing.take_untouched());
         for frame in frames {
             outbound.own.push(frame, None).expect("without an encoder nothing can be refused");
         }
@@ -235,7 +238,9 @@ impl Shared {
         };
         match tell {
             Tell::Nothing => {}
-            Tell::Due => self.tell_now(),
+            Tell::Due => {
+                self.tell_now();
+            }
             Tell::Later | Tell::Wanted => self.tell_later(tell),
         }
     }
@@ -262,26 +267,21 @@ impl Shared {
             self.ack_wanted.store(true, Ordering::Release);
         }
         if !load(&self.ack_waits) && !self.ack_waits.swap(true, Ordering::AcqRel) {
-            let weak = Arc::downgrade(self);
-            self.runtime.spawn(async move {
-                tokio::time::sleep(ACK_DELAY).await;
-                if let Some(shared) = weak.upgrade() {
-                    // In one order with what `receive` does: it sees this, or we see what it counted.
-                    shared.ack_waits.store(false, Ordering::SeqCst);
-                    shared.tell_now();
-                }
-            });
+            self.runtime.spawn(tell_regularly(Arc::downgrade(self)));
         }
     }
 
-    /// Tells the peer what is settled. No lock may be held.
-    pub(crate) fn tell_now(self: &Arc<Self>) {
+    /// Tells the peer what is settled: whether there was something to tell, and a link. No lock may be held.
+    fn tell_now(self: &Arc<Self>) -> bool {
         {
             let mut outbound = self.outbound();
             let settled = {
                 let mut settling = self.settling();
                 if settling.tell() == Tell::Nothing || outbound.half.is_none() {
-                    return;
+                    return false;
+                }
+                if outbound.own.weight() >= OWN {
+                    return true;
                 }
                 settling.told()
             };
@@ -289,6 +289,7 @@ impl Shared {
             self.push_own(&mut outbound, Message::Ack { settled });
         }
         self.drive_own();
+        true
     }
 
     /// Writes what the session itself has to say; a task goes on with what the link does not take at once.
@@ -336,5 +337,24 @@ impl Shared {
             self.lost(generation, why, None);
         }
         Poll::Ready(())
+    }
+}
+
+/// Tells the peer what is settled every so often, as long as there is something to tell.
+///
+/// Whoever receives counts without a fence: what is counted while `ack_waits` is taken back is seen one round later.
+async fn tell_regularly(shared: Weak<Shared>) {
+    let mut last = false;
+    loop {
+        tokio::time::sleep(ACK_DELAY).await;
+        let Some(shared) = shared.upgrade() else { return };
+        match (shared.tell_now(), last) {
+            (true, _) => {}
+            (false, true) => return,
+            (false, false) => {
+                last = true;
+                shared.ack_waits.store(false, Ordering::SeqCst);
+            }
+        }
     }
 }

@@ -3,10 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 mod bare;
+mod bounds;
 mod claims;
 mod clock;
 mod epochs;
 mod plain;
+mod relay;
+mod resuming;
 mod strangers;
 
 use std::time::Duration;
