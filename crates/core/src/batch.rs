@@ -107,11 +107,16 @@ impl Input for Batch {
         (!rest.is_empty()).then_some(Self(rest))
     }
 
+    /// What may have been sent once stays so, whatever became of later tries.
     fn join(mut first: Self::Out, later: Result<Self::Out>) -> Result<Self::Out> {
+        let fill = |slot: &mut Result<Receipt>, outcome: Result<Receipt>| {
+            let seen = matches!(slot, Err(before) if before.sent() == Sent::Maybe);
+            *slot = outcome.map_err(|why| if seen { why.with_sent(Sent::Maybe) } else { why });
+        };
         let open = first.iter_mut().filter(|outcome| is_open(outcome));
         match later {
-            Ok(outcomes) => open.zip(outcomes).for_each(|(slot, outcome)| *slot = outcome),
-            Err(why) => open.for_each(|slot| *slot = Err(why.clone())),
+            Ok(outcomes) => open.zip(outcomes).for_each(|(slot, outcome)| fill(slot, outcome)),
+            Err(why) => open.for_each(|slot| fill(slot, Err(why.clone()))),
         }
         Ok(first)
     }
@@ -124,6 +129,22 @@ mod tests {
 
     fn receipt() -> Result<Receipt> {
         Ok(Receipt::new(Level::Stored, None))
+    }
+
+    #[test]
+    fn what_may_have_been_sent_by_one_try_may_have_been_sent_after_the_next() {
+        let first = || {
+            vec![
+                Err(Error::new(ErrorKind::Timeout, "no answer")),
+                Err(Error::new(ErrorKind::Overloaded, "full")),
+            ]
+        };
+        let refused = || Err(Error::new(ErrorKind::Connect, "refused"));
+        for later in [Ok(vec![refused(), refused()]), Err(Error::new(ErrorKind::Connect, "refused"))] {
+            let joined = Batch::join(first(), later).unwrap();
+            let sent: Vec<_> = joined.iter().map(|outcome| outcome.as_ref().unwrap_err().sent()).collect();
+            assert_eq!(sent, [Sent::Maybe, Sent::No]);
+        }
     }
 
     #[test]

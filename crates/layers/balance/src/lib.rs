@@ -14,7 +14,7 @@ mod options;
 use std::fmt;
 use std::sync::Arc;
 
-use haul_core::{Error, ErrorKind, Input, Result, Service, Sink, Status};
+use haul_core::{Error, ErrorKind, Input, Result, Sent, Service, Sink, Status};
 use tokio::time::Instant;
 use tower_layer::Layer;
 
@@ -107,7 +107,7 @@ impl<S> Balance<S> {
 
 impl<In: Input, S: Service<In>> Service<In> for Balance<S> {
     async fn call(&self, mut todo: In) -> Result<In::Out> {
-        let (mut tried, mut so_far) = (0_u64, None::<In::Out>);
+        let (mut tried, mut so_far, mut seen) = (0_u64, None::<In::Out>, false);
         let mut next = self.next(tried);
         loop {
             let at = next.expect("a member goes on only to one that was not tried");
@@ -125,7 +125,12 @@ impl<In: Input, S: Service<In>> Service<In> for Balance<S> {
                 None => answer,
             };
             match undone {
-                Some((rest, _)) => (todo, so_far) = (rest, answer.ok()),
+                Some((rest, why)) => {
+                    (todo, so_far) = (rest, answer.ok());
+                    seen |= why.sent() == Sent::Maybe;
+                }
+                // What one member may have seen stays so, whatever the last one says.
+                None if seen => return answer.map_err(|why| why.with_sent(Sent::Maybe)),
                 None => return answer,
             }
             next = self.next(tried);

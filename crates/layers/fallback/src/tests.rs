@@ -133,6 +133,15 @@ async fn what_may_have_been_delivered_goes_to_another_only_with_an_id() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_one_service_may_have_seen_stays_so_whatever_the_last_one_says() {
+    let (fallback, [a, b]) = over(FallbackOptions::default(), ["a", "b"]);
+    a.fails(Error::new(ErrorKind::Timeout, "no answer"));
+    b.fails(down());
+    let error = fallback.deliver(Packet::text("x").identified()).await.unwrap_err();
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::Connect, Sent::Maybe));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_will_never_work_and_kinds_that_are_not_named_stay_where_they_failed() {
     let on = Some(vec![ErrorKind::Connect]);
     let (fallback, [a, b]) = over(FallbackOptions { on, ..FallbackOptions::default() }, ["a", "b"]);
