@@ -79,7 +79,7 @@ pub struct Stats {
     pub bytes_received: u64,
     /// Packets received that nobody could read any more.
     pub packets_discarded: u64,
-    /// The last measured round trip.
+    /// The round trip of the last ping, or without one that of the path.
     pub rtt: Option<Duration>,
     /// What the way to the peer is like, where the protocol measures it; all streams of a session share it.
     pub path: Option<PathStats>,

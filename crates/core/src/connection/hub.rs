@@ -257,7 +257,7 @@ impl Hub {
         stats.packets_sent = self.sent.load(Ordering::Acquire);
         let rtt = self.rtt_us.load(Ordering::Relaxed);
         let pinged = (rtt != u64::MAX).then(|| Duration::from_micros(rtt));
-        stats.rtt = stats.path.map(|path| path.rtt).or(pinged);
+        stats.rtt = pinged.or(stats.path.map(|path| path.rtt));
         stats
     }
 
