@@ -10,10 +10,10 @@ use crate::link::Quic;
 use crate::options::DialConfig;
 use crate::raw::tls::TlsCache;
 use crate::raw::{Facts, Session};
-use crate::socket::{self, Sockets};
+use crate::socket::Sockets;
 use crate::{ALPN, spawn};
 
-/// Dials `quic://host:port`. Clones resume each other's TLS sessions, and move together.
+/// Dials `quic://host:port`. Clones resume each other's TLS sessions, share a socket, and move together.
 ///
 /// Errors: `Config`; `Connect` if nobody listens or the peer takes no more connections; `Tls`; `Timeout` (option
 /// `timeout`, 10 s by default, for everything together). Cancelled, the connection is closed.
@@ -24,7 +24,7 @@ pub struct Dialer {
 }
 
 impl Dialer {
-    /// Moves every connection that was dialed here and is open to a new local socket, as after a change of network
+    /// Moves every connection that was dialed here and is open to new local sockets, as after a change of network
     /// (RFC 9000 section 9). Answers how many. What was on its way is sent again.
     ///
     /// Errors: `Io` if there is no socket to move to; the others have moved.
@@ -66,9 +66,9 @@ impl Dialer {
         let name = config.tls.sni.as_deref().unwrap_or(host);
         let mut client = ClientConfig::new(self.tls.get(&config.tls, ALPN)?);
         client.transport_config(config.path.transport(0)?);
-        let (endpoint, connection) = socket::dial(host, port, name, &client).await?;
-        let (quic, facts) = self.keep(endpoint, connection, config)?;
-        Session::dialed(quic, facts).await
+        let (endpoint, connection) = self.sockets.dial(host, port, name, &client).await?;
+        let facts = Facts::new("quic", &connection, endpoint.local_addr()?, &config.path, config.timeout);
+        Session::dialed(Quic { connection, _endpoint: Some(endpoint) }, facts).await
     }
 
     async fn connect_early(
@@ -82,8 +82,9 @@ impl Dialer {
         let mut client = ClientConfig::new(self.tls.get_early(&config.tls, ALPN)?);
         client.transport_config(config.path.transport(0)?);
         let shake = move |connecting| early::shake(connecting, early.clone());
-        let (endpoint, (connection, early)) = socket::dial_by(host, port, name, &client, shake).await?;
-        let (quic, mut facts) = self.keep(endpoint, connection, config)?;
+        let (endpoint, (connection, early)) = self.sockets.dial_by(host, port, name, &client, shake).await?;
+        let mut facts = Facts::new("quic", &connection, endpoint.local_addr()?, &config.path, config.timeout);
+        let quic = Quic { connection, _endpoint: Some(endpoint) };
         match early {
             Some(Early { stream, said }) => {
                 facts.facts.set("early_data", "accepted");
@@ -91,18 +92,6 @@ impl Dialer {
             }
             None => Session::dialed(quic, facts).await,
         }
-    }
-
-    /// What a session stands on.
-    fn keep(
-        &self,
-        endpoint: quinn::Endpoint,
-        connection: quinn::Connection,
-        config: &DialConfig,
-    ) -> Result<(Quic, Facts)> {
-        let facts = Facts::new("quic", &connection, endpoint.local_addr()?, &config.path, config.timeout);
-        let endpoint = self.sockets.keep(endpoint);
-        Ok((Quic { connection, _endpoint: Some(endpoint) }, facts))
     }
 }
 

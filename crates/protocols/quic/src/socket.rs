@@ -91,43 +91,51 @@ async fn knock(peer: SocketAddr) -> io::Result<()> {
     }
 }
 
-/// Connects to `host`, whose certificate is to be for `name`, from a socket of its own.
-///
-/// Errors: `Connect` if nobody listens or the peer takes no more connections, `Tls`, `Config` for a name that cannot be
-/// one. It has no deadline of its own. Cancelled, the handshake is given up.
-pub async fn dial(
-    host: &str,
-    port: u16,
-    name: &str,
-    client: &ClientConfig,
-) -> Result<(quinn::Endpoint, quinn::Connection)> {
-    dial_by(host, port, name, client, async |connecting| connecting.await.map_err(|why| failure::lost(&why)))
-        .await
-}
+impl Sockets {
+    /// Connects to `host`, whose certificate is to be for `name`; the socket must be kept as long as the connection.
+    ///
+    /// Errors: `Connect` if nobody listens or the peer takes no more connections, `Tls`, `Config` for a name that cannot be
+    /// one. It has no deadline of its own. Cancelled, the handshake is given up.
+    pub async fn dial(
+        &self,
+        host: &str,
+        port: u16,
+        name: &str,
+        client: &ClientConfig,
+    ) -> Result<(Arc<quinn::Endpoint>, quinn::Connection)> {
+        let shake = async |connecting: quinn::Connecting| connecting.await.map_err(|why| failure::lost(&why));
+        self.dial_by(host, port, name, client, shake).await
+    }
 
-/// As [`dial`], with a handshake that `shake` leads to its end.
-pub(crate) async fn dial_by<T, F>(
-    host: &str,
-    port: u16,
-    name: &str,
-    client: &ClientConfig,
-    shake: impl Fn(quinn::Connecting) -> F + Clone + Send + 'static,
-) -> Result<(quinn::Endpoint, T)>
-where
-    T: Send + 'static,
-    F: Future<Output = Result<T>> + Send + 'static,
-{
-    first(host, port, |address| attempt(client.clone(), address, name.to_owned(), shake.clone())).await
+    /// As [`dial`](Self::dial), with a handshake that `shake` leads to its end.
+    pub(crate) async fn dial_by<T, F>(
+        &self,
+        host: &str,
+        port: u16,
+        name: &str,
+        client: &ClientConfig,
+        shake: impl Fn(quinn::Connecting) -> F + Clone + Send + 'static,
+    ) -> Result<(Arc<quinn::Endpoint>, T)>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        first(host, port, |address| {
+            let (sockets, client) = (self.clone(), client.clone());
+            attempt(sockets, client, address, name.to_owned(), shake.clone())
+        })
+        .await
+    }
 }
 
 async fn attempt<T, F: Future<Output = Result<T>>>(
+    sockets: Sockets,
     client: ClientConfig,
     address: SocketAddr,
     name: String,
     shake: impl FnOnce(quinn::Connecting) -> F,
-) -> Result<(quinn::Endpoint, T)> {
-    let socket = towards(address)?;
-    let endpoint = quinn::Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime))?;
+) -> Result<(Arc<quinn::Endpoint>, T)> {
+    let endpoint = sockets.to(address)?;
     let connecting = endpoint.connect_with(client, address, &name);
     let connecting = connecting.map_err(|why| Error::new(ErrorKind::Config, why.to_string()))?;
     tokio::select! {
@@ -172,25 +180,30 @@ where
     }
 }
 
-/// The sockets of a dialer, one for each connection.
+/// The sockets of a dialer: one for IPv4 and one for IPv6, each as long as a connection needs it.
 #[derive(Clone, Debug, Default)]
-pub struct Sockets(Arc<Mutex<Vec<Weak<quinn::Endpoint>>>>);
+pub struct Sockets(Arc<Mutex<[Weak<quinn::Endpoint>; 2]>>);
 
 impl Sockets {
-    /// Knows `endpoint` for as long as its connection keeps what is answered.
-    pub fn keep(&self, endpoint: quinn::Endpoint) -> Arc<quinn::Endpoint> {
-        let endpoint = Arc::new(endpoint);
+    /// The one to dial `peer` from. Errors: `Io`.
+    fn to(&self, peer: SocketAddr) -> Result<Arc<quinn::Endpoint>> {
         let mut open = self.open();
-        open.retain(|endpoint| endpoint.strong_count() > 0);
-        open.push(Arc::downgrade(&endpoint));
-        endpoint
+        let known = &mut open[usize::from(peer.is_ipv6())];
+        if let Some(endpoint) = known.upgrade() {
+            return Ok(endpoint);
+        }
+        let socket = towards(peer)?;
+        let endpoint = quinn::Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime))?;
+        let endpoint = Arc::new(endpoint);
+        *known = Arc::downgrade(&endpoint);
+        Ok(endpoint)
     }
 
-    /// Moves all connections to new sockets, and answers how many. Errors: `Io` if there is no socket to move to; the others have
-    /// moved.
+    /// Moves all connections to new sockets, and answers how many. Errors: `Io` if there is no socket to move to; the others
+    /// have moved.
     pub fn migrate(&self) -> Result<usize> {
         let open: Vec<_> = self.open().iter().filter_map(Weak::upgrade).collect();
-        let mut outcome = Ok(open.len());
+        let mut outcome = Ok(open.iter().map(|endpoint| endpoint.open_connections()).sum());
         for endpoint in open {
             let moved = endpoint.local_addr().and_then(towards).and_then(|to| endpoint.rebind(to));
             if let Err(why) = moved {
@@ -200,7 +213,7 @@ impl Sockets {
         outcome
     }
 
-    fn open(&self) -> MutexGuard<'_, Vec<Weak<quinn::Endpoint>>> {
+    fn open(&self) -> MutexGuard<'_, [Weak<quinn::Endpoint>; 2]> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

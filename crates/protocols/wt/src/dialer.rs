@@ -4,7 +4,7 @@ use haul_core::wire::PROTOCOL;
 use haul_core::{Connection, Endpoint, Error, ErrorKind, Link, Result, Sent, Service};
 use haul_quic::raw::tls::TlsCache;
 use haul_quic::raw::{Facts, Session};
-use haul_quic::socket::{self, Sockets};
+use haul_quic::socket::Sockets;
 use tokio::time::timeout;
 use wtransport_proto::headers::Headers;
 
@@ -13,7 +13,8 @@ use crate::link::Wt;
 use crate::options::DialConfig;
 use crate::{ALPN, OFFERED, OWN_STREAMS, SPOKEN, spawn};
 
-/// Dials `wt://host:port/path`. Clones resume each other's TLS sessions, and move together.
+/// Dials `wt://host:port/path`. Clones resume each other's TLS sessions, share a
+/// socket, and move together.
 ///
 /// Errors: `Config`; `Connect` if nobody listens or the peer takes no more connections; `Tls`; what the server's
 /// status says if it does not agree; `Timeout` (option `timeout`, 10 s by default, for everything together). Cancelled, the
@@ -25,7 +26,7 @@ pub struct Dialer {
 }
 
 impl Dialer {
-    /// Moves every connection that was dialed here and is open to a new local socket, as after a change of network
+    /// Moves every connection that was dialed here and is open to new local sockets, as after a change of network
     /// (RFC 9000 section 9). Answers how many. What was on its way is sent again.
     ///
     /// Errors: `Io` if there is no socket to move to; the others have moved.
@@ -46,7 +47,7 @@ impl Dialer {
         let mut client = quinn::ClientConfig::new(self.tls.get(&config.tls, ALPN)?);
         client.transport_config(config.path.transport(OWN_STREAMS)?);
         let name = config.tls.sni.as_deref().unwrap_or(host);
-        let (socket, quic) = socket::dial(host, port, name, &client).await?;
+        let (socket, quic) = self.sockets.dial(host, port, name, &client).await?;
         let mut facts = Facts::new("wt", &quic, socket.local_addr()?, &config.path, config.timeout);
         let http3 = Http3::start(quic, config.timeout).await?;
         http3.settled().await?;
@@ -56,7 +57,7 @@ impl Dialer {
         if answer.headers.get(SPOKEN).is_some_and(|spoken| spoken.trim_matches('"') == PROTOCOL) {
             facts.facts.set("subprotocol", PROTOCOL.to_owned());
         }
-        Session::dialed(Wt::new(http3, answer, Some(self.sockets.keep(socket))), facts).await
+        Session::dialed(Wt::new(http3, answer, Some(socket)), facts).await
     }
 }
 

@@ -1,7 +1,7 @@
 //! Frames become bytes when they are sent; which of the bytes leave as datagrams is marked.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use haul_core::wire::{self, Frame, WriteBuf};
@@ -13,7 +13,7 @@ use super::transport::Transport;
 /// Where in the bytes of a link its datagrams are.
 #[derive(Default)]
 pub(crate) struct Marks {
-    count: AtomicUsize,
+    some: AtomicBool,
     marks: Mutex<VecDeque<Mark>>,
 }
 
@@ -30,22 +30,18 @@ impl Marks {
     }
 
     fn push(&self, mark: Mark) {
-        self.lock().push_back(mark);
-        self.count.fetch_add(1, Ordering::Release);
+        let mut marks = self.lock();
+        marks.push_back(mark);
+        self.some.store(true, Ordering::Release);
     }
 
-    /// The next one.
-    pub(crate) fn first(&self) -> Option<Mark> {
-        if self.count.load(Ordering::Acquire) == 0 {
-            return None;
+    /// Moves all into `due`, which is empty.
+    pub(crate) fn take(&self, due: &mut VecDeque<Mark>) {
+        if self.some.load(Ordering::Acquire) {
+            let mut marks = self.lock();
+            std::mem::swap(&mut *marks, due);
+            self.some.store(false, Ordering::Release);
         }
-        self.lock().front().copied()
-    }
-
-    /// The next one is taken.
-    pub(crate) fn pop(&self) {
-        self.lock().pop_front();
-        self.count.fetch_sub(1, Ordering::Release);
     }
 }
 

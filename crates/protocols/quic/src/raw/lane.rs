@@ -12,6 +12,9 @@ const DATAGRAMS: usize = 256 << 10;
 /// The same for a stream that is not there yet, and may never be.
 const EARLY_DATAGRAMS: usize = 16 << 10;
 
+/// Datagrams that are handed on together.
+pub(crate) const AT_ONCE: usize = 64;
+
 /// What came for one stream and waits for its reader.
 pub(crate) struct Lane<R>(Mutex<State<R>>);
 
@@ -52,16 +55,18 @@ impl<R> Lane<R> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn push_datagram(&self, datagram: Bytes) {
+    pub(crate) fn push_datagrams(&self, datagrams: impl Iterator<Item = Bytes>) {
         let mut state = self.state();
-        // A small one holds on to more than its own bytes.
-        let weight = datagram.len() + 64;
-        if state.weight + weight > state.bound {
-            state.dropped += 1;
-            return;
+        for datagram in datagrams {
+            // A small one holds on to more than its own bytes.
+            let weight = datagram.len() + 64;
+            if state.weight + weight > state.bound {
+                state.dropped += 1;
+                continue;
+            }
+            state.weight += weight;
+            state.datagrams.push_back(datagram);
         }
-        state.weight += weight;
-        state.datagrams.push_back(datagram);
         wake(state);
     }
 
@@ -71,18 +76,18 @@ impl<R> Lane<R> {
         wake(state);
     }
 
-    pub(crate) fn poll_datagram(&self, cx: &Context<'_>) -> Poll<Bytes> {
+    /// Moves some of what came to the end of `datagrams`.
+    pub(crate) fn poll_datagrams(&self, cx: &Context<'_>, datagrams: &mut VecDeque<Bytes>) -> Poll<()> {
         let mut state = self.state();
-        match state.datagrams.pop_front() {
-            Some(datagram) => {
-                state.weight -= datagram.len() + 64;
-                Poll::Ready(datagram)
-            }
-            None => {
-                register(&mut state, cx);
-                Poll::Pending
-            }
+        let count = state.datagrams.len().min(AT_ONCE);
+        if count == 0 {
+            register(&mut state, cx);
+            return Poll::Pending;
         }
+        let before = datagrams.len();
+        datagrams.extend(state.datagrams.drain(..count));
+        state.weight -= datagrams.range(before..).map(|datagram| datagram.len() + 64).sum::<usize>();
+        Poll::Ready(())
     }
 
     /// Moves what came to the end of `parts`.

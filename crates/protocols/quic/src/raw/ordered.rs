@@ -1,22 +1,26 @@
 //! The two halves of an ordered stream and its datagrams, or of a channel of datagrams and its stream.
 
+use std::collections::VecDeque;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use haul_core::wire::{Frame, Framing, PREFACE, SendBuf, decode};
 use haul_core::{BoxFuture, CloseReason, Error, ErrorKind, Packet, ReadHalf, Result, StreamRead, WriteHalf};
 use quinn::{ConnectionError, SendDatagramError, StoppedError, VarInt};
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::encoder::Marks;
+use super::encoder::{Mark, Marks};
 use super::lane::Lane;
 use super::link::{Rx, Tx, stranger};
 use super::session::{Hold, Session};
 use super::transport::{RecvStream, Transport};
 use super::{failure, varint};
+
+/// Bytes that small datagrams share.
+const ROOM: usize = 4096;
 
 /// A stream as core reads it: after its preface.
 pub(crate) struct Reader<T: Transport> {
@@ -72,6 +76,8 @@ impl<T: Transport> AsyncRead for Reader<T> {
 pub(crate) struct OrderedRead<T: Transport> {
     stream: StreamRead<Reader<T>>,
     lane: Arc<Lane<T::Recv>>,
+    /// Datagrams that were taken from the lane.
+    ready: VecDeque<Bytes>,
     max_packet: usize,
     /// Whose turn it is, so that neither starves the other.
     datagrams_first: bool,
@@ -86,11 +92,17 @@ impl<T: Transport> OrderedRead<T> {
         hold: Arc<Hold<T>>,
     ) -> Self {
         let stream = StreamRead::new(reader, Framing::Haul, max_packet);
-        Self { stream, lane, max_packet, datagrams_first: false, _hold: hold }
+        Self { stream, lane, ready: VecDeque::new(), max_packet, datagrams_first: false, _hold: hold }
     }
 
     fn poll_datagram(&mut self, cx: &Context<'_>) -> Poll<Result<Frame>> {
-        let frame = decode(ready!(self.lane.poll_datagram(cx)))?;
+        let datagram = loop {
+            match self.ready.pop_front() {
+                Some(datagram) => break datagram,
+                None => ready!(self.lane.poll_datagrams(cx, &mut self.ready)),
+            }
+        };
+        let frame = decode(datagram)?;
         Poll::Ready(match &frame {
             Frame::Packet { packet, .. } if packet.len() > self.max_packet => {
                 Err(too_large(packet.len(), self.max_packet))
@@ -120,7 +132,17 @@ impl<T: Transport> ReadHalf for OrderedRead<T> {
     }
 
     fn take_arrived(&mut self, packets: &mut Vec<Packet>, most: usize) {
+        let before = packets.len();
         self.stream.take_arrived(packets, most);
+        // Plain binary packets, by their flags.
+        while packets.len() - before < most
+            && let Some(datagram) = self.ready.front()
+            && datagram.first() == Some(&0)
+            && datagram.len() - 1 <= self.max_packet
+        {
+            packets.push(Packet::binary(datagram.slice(1..)));
+            self.ready.pop_front();
+        }
     }
 
     fn discarded(&self) -> u64 {
@@ -140,6 +162,10 @@ pub(crate) struct OrderedWrite<T: Transport> {
     said: u64,
     /// What stands before each datagram.
     head: Vec<u8>,
+    /// Where the next datagrams are.
+    due: VecDeque<Mark>,
+    /// Where the next datagrams are put together.
+    room: BytesMut,
     /// A datagram that waits for room.
     datagram: Option<Sending>,
     finishing: Finishing,
@@ -164,15 +190,16 @@ impl<T: Transport> OrderedWrite<T> {
             at: 0,
             said,
             head,
+            due: VecDeque::new(),
+            room: BytesMut::new(),
             datagram: None,
             finishing: Finishing::No,
             _hold: hold,
         }
     }
 
-    /// Sends `frame` as a datagram, waiting for room: none that was accepted makes room for another.
-    fn poll_send(&mut self, cx: &mut Context<'_>, frame: &[u8]) -> Poll<Result<()>> {
-        let datagram = Bytes::from([&self.head[..], frame].concat());
+    /// Sends `datagram`, waiting for room: none that was accepted makes room for another.
+    fn poll_send(&mut self, cx: &mut Context<'_>, datagram: Bytes) -> Poll<Result<()>> {
         let quic = self.session.transport.quic();
         if let Poll::Ready(sent) = pin!(quic.send_datagram_wait(datagram.clone())).poll(cx) {
             return Poll::Ready(sent.map_err(datagram_failed));
@@ -180,6 +207,17 @@ impl<T: Transport> OrderedWrite<T> {
         let quic = quic.clone();
         self.datagram = Some(Box::pin(async move { quic.send_datagram_wait(datagram).await }));
         self.poll_waiting(cx)
+    }
+
+    /// A frame as a datagram. Small ones share their memory.
+    fn datagram(&mut self, frame: &[u8]) -> Bytes {
+        let len = self.head.len() + frame.len();
+        if self.room.capacity() < len {
+            self.room = BytesMut::with_capacity(ROOM.max(len));
+        }
+        self.room.extend_from_slice(&self.head);
+        self.room.extend_from_slice(frame);
+        self.room.split().freeze()
     }
 
     fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
@@ -213,14 +251,17 @@ impl<T: Transport> WriteHalf for OrderedWrite<T> {
                 self.at += said as u64;
                 continue;
             }
-            let mark = self.marks.first();
+            if self.due.is_empty() {
+                self.marks.take(&mut self.due);
+            }
+            let mark = self.due.front().copied();
             match mark {
                 Some(mark) if mark.at == self.at => {
-                    let frame = chunk[..mark.len].to_vec();
-                    self.marks.pop();
+                    let datagram = self.datagram(&chunk[..mark.len]);
+                    self.due.pop_front();
                     out.bytes.advance(mark.len);
                     self.at += mark.len as u64;
-                    ready!(self.poll_send(cx, &frame))?;
+                    ready!(self.poll_send(cx, datagram))?;
                 }
                 _ => {
                     let before = mark.map_or(usize::MAX, |mark| (mark.at - self.at) as usize);

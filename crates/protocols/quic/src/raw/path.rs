@@ -10,6 +10,10 @@ use quinn::{IdleTimeout, TransportConfig, VarInt};
 /// A peer that is not heard of for this long is gone, unless the endpoint says otherwise.
 const IDLE: Duration = Duration::from_secs(30);
 
+/// Streams that the peer may have open at once. quinn keeps a place for each of them from the beginning: 256 cost 40 KiB
+/// more for a connection.
+const STREAMS: u32 = 100;
+
 /// The congestion controllers.
 const CONTROLLERS: [&str; 3] = ["cubic", "newreno", "bbr"];
 
@@ -42,7 +46,7 @@ impl Path {
         })?;
         Ok(Self {
             congestion,
-            streams: options.get("streams")?.unwrap_or(256),
+            streams: options.get("streams")?.unwrap_or(STREAMS),
             // QUIC sees to both itself, once for all streams.
             idle_given: limits.idle_deadline.is_some(),
             idle: limits.idle_deadline.take().unwrap_or(IDLE),

@@ -3,9 +3,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
 use haul_core::wire::PREFACE;
 use haul_core::{
     BoxFuture, CloseReason, Connection, Error, ErrorKind, Limits, Link, Metadata, Multiplex, PathStats,
@@ -15,7 +18,7 @@ use quinn::ConnectionError;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::lane::{Lane, Part};
+use super::lane::{AT_ONCE, Lane, Part};
 use super::late::Late;
 use super::link::{Kind, Rx, Tx};
 use super::transport::{RecvStream, SendStream, Transport};
@@ -186,15 +189,40 @@ impl<T: Transport> Session<T> {
             }
         };
         let datagrams = async {
+            let mut came = Vec::new();
             while let Ok(datagram) = self.transport.read_datagram().await {
-                if let Some((id, head)) = varint::get(&datagram) {
-                    self.lane(id).push_datagram(datagram.slice(head..));
+                came.push(datagram);
+                let mut now = Context::from_waker(Waker::noop());
+                while came.len() < AT_ONCE
+                    && let Poll::Ready(Ok(datagram)) = pin!(self.transport.read_datagram()).poll(&mut now)
+                {
+                    came.push(datagram);
                 }
+                self.deal(&mut came);
             }
         };
         tokio::join!(streams, parts, datagrams);
         if let Some(late) = late {
             late.set(Err(self.end()));
+        }
+    }
+
+    /// Puts datagrams into the lanes of their streams.
+    fn deal(&self, came: &mut Vec<Bytes>) {
+        let mut came = came.drain(..).filter_map(|datagram| {
+            let (id, head) = varint::get(&datagram)?;
+            Some((id, datagram.slice(head..)))
+        });
+        let mut next = came.next();
+        while let Some((id, first)) = next.take() {
+            let others = std::iter::from_fn(|| match came.next()? {
+                (other, datagram) if other == id => Some(datagram),
+                other => {
+                    next = Some(other);
+                    None
+                }
+            });
+            self.lane(id).push_datagrams(std::iter::once(first).chain(others));
         }
     }
 
