@@ -1,7 +1,7 @@
 //! haul.
 
 use bytes::Bytes;
-use haul_core::{Connection, Dial, Endpoint, Listener, Packet};
+use haul_core::{Connection, Dial, Endpoint, Listener, Packet, Shared};
 use haul_session::{Acceptor, AcceptorOptions, SessionLayer, SessionOptions};
 use tower::Layer;
 
@@ -26,25 +26,58 @@ impl End for Connection {
     }
 }
 
+/// A connection on which unreliable packets are sent.
+pub(crate) struct Datagrams(Connection);
+
+/// Both ends, for datagrams.
+pub(crate) async fn datagrams(url: &str) -> (Datagrams, Datagrams) {
+    let (client, server) = pair(url).await;
+    (Datagrams(client), Datagrams(server))
+}
+
+impl End for Datagrams {
+    async fn send(&mut self, payload: Bytes) -> Option<()> {
+        self.0.send(Packet::binary(payload).unreliable()).await.ok()
+    }
+
+    async fn send_all(&mut self, payload: Bytes, count: usize) -> Option<()> {
+        self.0.send_all((0..count).map(|_| Packet::binary(payload.clone()).unreliable())).await.ok()
+    }
+
+    async fn recv_ready(&mut self, most: usize) -> Option<usize> {
+        self.0.recv_ready(most).await
+    }
+
+    async fn recv(&mut self) -> Option<usize> {
+        End::recv(&mut self.0).await
+    }
+}
+
 /// Listens with haul on a free port of loopback.
 pub(crate) async fn listen(url: &str) -> Listener {
     let endpoint = Endpoint::parse(url).expect("the bench's url");
     let listening = match endpoint.scheme() {
         "ws" => haul_ws::listen(endpoint).await,
         "quic" => haul_quic::listen(endpoint).await,
+        "wt" => haul_wt::listen(endpoint).await,
         _ => haul_tcp::listen(endpoint).await,
     };
     listening.expect("loopback has free ports")
 }
 
+/// What dials this scheme.
+pub(crate) fn dialer(scheme: &str) -> Shared<Endpoint> {
+    match scheme {
+        "ws" => Shared::new(haul_ws::Dialer::default()),
+        "quic" => Shared::new(haul_quic::Dialer::default()),
+        "wt" => Shared::new(haul_wt::Dialer::default()),
+        _ => Shared::new(haul_tcp::Dialer),
+    }
+}
+
 /// Dials with haul; `None` when that failed.
 pub(crate) async fn try_dial(endpoint: Endpoint) -> Option<Connection> {
-    let dialed = match endpoint.scheme() {
-        "ws" => haul_ws::Dialer::default().dial(endpoint).await,
-        "quic" => haul_quic::Dialer::default().dial(endpoint).await,
-        _ => haul_tcp::Dialer.dial(endpoint).await,
-    };
-    dialed.ok()
+    dialer(endpoint.scheme()).dial(endpoint).await.ok()
 }
 
 /// Both ends of a session over `url`.

@@ -6,6 +6,7 @@ pub(crate) mod haul;
 pub(crate) mod quinn;
 pub(crate) mod sse;
 pub(crate) mod tungstenite;
+pub(crate) mod wtransport;
 
 use std::future::Future;
 

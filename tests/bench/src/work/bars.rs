@@ -6,12 +6,11 @@ use std::time::Duration;
 use super::journal::Disk;
 use super::{Bar, Outcome, Row, load};
 use crate::measure::{Pairs, Ratio, Run, Sample};
-use crate::peers::{codec, fastws, haul, quinn, tungstenite};
+use crate::peers::{codec, fastws, haul, tungstenite};
 use crate::{allocations, parts};
 
 const WS: &str = "ws://127.0.0.1:0";
 const TCP: &str = "tcp://127.0.0.1:0";
-const QUIC: &str = "quic://127.0.0.1:0";
 
 pub(crate) struct Bars<'a> {
     run: &'a Run,
@@ -168,36 +167,6 @@ impl<'a> Bars<'a> {
             ("packets/s", peer, Bar::AtLeast(0.8)),
             |length| load::echo_window(64, length, haul::session(WS)),
             |length| load::echo_window(64, length, haul::pair(WS)),
-        );
-    }
-
-    pub(crate) fn quic(&mut self) {
-        let peer = "quinn";
-        self.ratio(
-            "quic ping-pong 64 B",
-            ("s", peer, Bar::AtMost(1.1)),
-            |length| load::ping_pong(64, length, haul::pair(QUIC)),
-            |length| load::ping_pong(64, length, quinn::pair()),
-        );
-        self.ratio(
-            "quic echo, window 256, send each, 64 B",
-            ("packets/s", peer, Bar::AtLeast(1.6)),
-            |length| load::echo_window(64, length, haul::pair(QUIC)),
-            |length| load::echo_window(64, length, quinn::pair()),
-        );
-        for size in [64, 1024] {
-            self.ratio(
-                &format!("quic echo, send_all, {size} B"),
-                ("packets/s", peer, Bar::AtLeast(0.95)),
-                |length| load::echo_batch(size, length, haul::pair(QUIC)),
-                |length| load::echo_batch(size, length, quinn::pair()),
-            );
-        }
-        self.ratio(
-            "quic one-way 64 KiB",
-            ("packets/s", peer, Bar::AtLeast(0.95)),
-            |length| load::one_way(64 << 10, length, haul::pair(QUIC)),
-            |length| load::one_way(64 << 10, length, quinn::pair()),
         );
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use haul_core::{Connection, Packet};
 use tokio::runtime::Runtime;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::measure::{Sample, cpu_seconds, median};
 use crate::peers::End;
@@ -141,6 +141,66 @@ pub(crate) fn one_way<E: End, F: Future<Output = (E, E)>>(size: usize, length: D
             count += 16;
         }
         (count, count as f64 / start.elapsed().as_secs_f64())
+    })
+}
+
+/// One direction only, received by a task that does nothing else: packets per second as sent.
+pub(crate) fn sent<E: End, F: Future<Output = (E, E)>>(size: usize, length: Duration, pair: F) -> Sample {
+    let payload = Bytes::from(vec![7; size]);
+    let server = |mut end: E| async move { while end.recv_ready(256).await.is_some() {} };
+    run(pair, server, move |mut end| async move {
+        let start = Instant::now();
+        let mut count = 0u64;
+        while start.elapsed() < length {
+            for _ in 0..64 {
+                end.send(payload.clone()).await.expect("the server is there");
+            }
+            count += 64;
+        }
+        (count, count as f64 / start.elapsed().as_secs_f64())
+    })
+}
+
+/// One direction only, with 1,024 packets under way, so that none need be lost: packets per second as received. It fails
+/// if one is lost.
+pub(crate) fn received_all<E: End, F: Future<Output = (E, E)>>(
+    size: usize,
+    length: Duration,
+    pair: F,
+) -> Sample {
+    let payload = Bytes::from(vec![7; size]);
+    let window = Arc::new(Semaphore::new(1024));
+    let permits = window.clone();
+    let (told, total) = oneshot::channel();
+    let server = |mut end: E| async move {
+        let mut sent = 0;
+        while let Ok(permit) = permits.acquire_many(64).await {
+            permit.forget();
+            end.send_all(payload.clone(), 64).await.expect("the client is there");
+            sent += 64;
+        }
+        told.send(sent).expect("the client asks");
+        // What is under way still needs its connection.
+        std::future::pending().await
+    };
+    run(pair, server, move |mut end| async move {
+        let start = Instant::now();
+        let (mut count, mut open) = (0, 0);
+        while start.elapsed() < length {
+            let ready = end.recv_ready(256).await.expect("the server is there");
+            count += ready;
+            open += ready;
+            window.add_permits(open / 64 * 64);
+            open %= 64;
+        }
+        let value = count as f64 / start.elapsed().as_secs_f64();
+        window.close();
+        let total: usize = total.await.expect("the server says so");
+        for received in count..total {
+            let came = tokio::time::timeout(Duration::from_secs(2), end.recv()).await;
+            assert!(came.is_ok(), "{} of {total} packets were lost", total - received);
+        }
+        (total as u64, value)
     })
 }
 

@@ -3,6 +3,7 @@
 mod bars;
 mod journal;
 pub(crate) mod load;
+mod quic;
 pub(crate) mod sse;
 pub(crate) mod stack;
 
@@ -60,6 +61,7 @@ pub(crate) fn all(run: &Run, filter: &str, folder: &Path) -> Vec<Row> {
     bars.ws();
     bars.tcp();
     bars.quic();
+    bars.wt();
     bars.sse();
     bars.session();
     bars.journal(folder);
