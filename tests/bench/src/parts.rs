@@ -60,7 +60,7 @@ pub(crate) fn run(words: &[String]) {
     match words[..] {
         ["connections", url, count] => print(&memory::connections(url, number(count))),
         ["sse-connections", end, count] => print(&sse::connections(end, number(count))),
-        ["stack", filter] => print(&stack::cost(filter)),
+        ["stack", layers, filter] => print(&stack::cost(number(layers), filter)),
         ["crowd", url, count] => print(&crowd::serve(url, number(count))),
         ["crowd-clients", url, count] => crowd::clients(url, number(count)),
         _ => panic!("no part is called {words:?}"),

@@ -207,16 +207,19 @@ impl<'a> Bars<'a> {
             let name = format!("{name}: allocations per 64 B packet, sent and received");
             self.figures([(&name, "allocations", Bar::AtMost(0.01))], || [allocations::per_packet(url)]);
         }
-        for (filter, time, allocations) in
-            [("info", Bar::AtMost(1000.0), Bar::AtMost(3.0)), ("debug", Bar::Reported, Bar::Reported)]
-        {
-            let stack = format!("trace, timeout and retry around a ready sink, log filter {filter}");
+        for (layers, filter, time, allocations) in [
+            (3, "info", Bar::AtMost(1000.0), Bar::AtMost(3.0)),
+            (3, "debug", Bar::Reported, Bar::Reported),
+            (5, "info", Bar::AtMost(1500.0), Bar::AtMost(4.0)),
+        ] {
+            let names = if layers == 3 { "trace, timeout and retry" } else { "trace, timeout, retry, breaker and limit" };
+            let stack = format!("{names} around a ready sink, log filter {filter}");
             self.figures(
                 [
                     (&format!("{stack}: time per packet"), "ns", time),
                     (&format!("{stack}: allocations per packet"), "allocations", allocations),
                 ],
-                || parts::figures(&["stack", filter]),
+                || parts::figures(&["stack", &layers.to_string(), filter]),
             );
         }
     }

@@ -1,11 +1,13 @@
-//! What a stack of trace, timeout and retry costs around a sink that is always ready, with a subscriber as the program
-//! installs it and a recorder of atomic counters.
+//! What a stack of layers costs around a sink that is always ready, with a subscriber as the program installs it and a
+//! recorder of atomic counters.
 
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
+use haul_breaker::{BreakerLayer, BreakerOptions};
 use haul_core::{Deliver, Level, Packet, Receipt, Result, service_fn};
+use haul_limit::{LimitLayer, LimitOptions};
 use haul_retry::{RetryLayer, RetryOptions};
 use haul_timeout::{TimeoutLayer, TimeoutOptions};
 use haul_trace::TraceLayer;
@@ -42,22 +44,35 @@ impl Recorder for Atomic {
     }
 }
 
-/// Median nanoseconds and mean allocations per packet. Sets the subscriber and the recorder of the process.
-pub(crate) fn cost(filter: &str) -> [f64; 2] {
+/// Median nanoseconds and mean allocations per packet, of three layers or of five. Sets the subscriber and the recorder of
+/// the process.
+pub(crate) fn cost(layers: usize, filter: &str) -> [f64; 2] {
     let recorder = Arc::new(Atomic(Registry::atomic()));
     metrics::set_global_recorder(recorder.clone()).expect("no recorder is set before");
     tracing_subscriber::fmt().with_env_filter(EnvFilter::new(filter)).with_writer(std::io::sink).init();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("threads");
-    runtime.block_on(measure(&recorder)).expect("the sink is always ready")
+    runtime.block_on(measure(layers, &recorder)).expect("the sink is always ready")
 }
 
-async fn measure(recorder: &Atomic) -> Result<[f64; 2]> {
+async fn measure(layers: usize, recorder: &Atomic) -> Result<[f64; 2]> {
     let sink = service_fn(|packet: Packet| async move { Ok(Receipt::new(Level::Sent, packet.id())) });
-    let stack = ServiceBuilder::new()
+    let outer = ServiceBuilder::new()
         .layer(TraceLayer::new("sink"))
         .layer(TimeoutLayer::new(TimeoutOptions::default())?)
-        .layer(RetryLayer::new(RetryOptions::default())?)
-        .service(sink);
+        .layer(RetryLayer::new(RetryOptions::default())?);
+    // A rate and a concurrency that are never reached, as a healthy sink has them.
+    let limit = LimitOptions { rate: Some(100_000_000), concurrency: Some(1024), ..LimitOptions::default() };
+    match layers {
+        3 => calls(outer.service(sink), recorder).await,
+        _ => {
+            let inner =
+                outer.layer(BreakerLayer::new(BreakerOptions::default())?).layer(LimitLayer::new(limit)?);
+            calls(inner.service(sink), recorder).await
+        }
+    }
+}
+
+async fn calls(stack: impl Deliver, recorder: &Atomic) -> Result<[f64; 2]> {
     let packet = Packet::text_static("sixty-four bytes of payload, more or less, as events often are..");
     let (mut times, mut allocations) = (Vec::new(), 0);
     for round in 0..=ROUNDS {
