@@ -212,7 +212,11 @@ impl<'a> Bars<'a> {
             (3, "debug", Bar::Reported, Bar::Reported),
             (5, "info", Bar::AtMost(1500.0), Bar::AtMost(4.0)),
         ] {
-            let names = if layers == 3 { "trace, timeout and retry" } else { "trace, timeout, retry, breaker and limit" };
+            let names = if layers == 3 {
+                "trace, timeout and retry"
+            } else {
+                "trace, timeout, retry, breaker and limit"
+            };
             let stack = format!("{names} around a ready sink, log filter {filter}");
             self.figures(
                 [
