@@ -15,6 +15,7 @@ mod greeting;
 mod handshake;
 #[cfg(test)]
 mod history_tests;
+mod inbound;
 mod link;
 mod options;
 mod outgoing;

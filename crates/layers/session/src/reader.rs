@@ -6,10 +6,11 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use haul_core::wire::Frame;
-use haul_core::{Error, ErrorKind, Packet, ReadHalf, Reliability, Result, Status};
+use haul_core::{Error, ErrorKind, Packet, ReadHalf, Result, Status};
 
 use crate::alive::Due;
-use crate::shared::{Inbound, Shared};
+use crate::inbound::Inbound;
+use crate::shared::Shared;
 use crate::wire::Message;
 
 pub(crate) struct Reader {
@@ -192,111 +193,6 @@ impl Inbound {
             // Asked once more, before the answer was heard.
             Message::Hello | Message::Open { .. } | Message::Resume { .. } => Ok(Read::Nothing),
             _ => Err(Error::new(ErrorKind::Protocol, "the peer greets again on a link of a session")),
-        }
-    }
-
-    /// Whether `packet` goes beside the session.
-    fn is_beside(&self, packet: &Packet) -> bool {
-        self.datagrams && packet.reliability() == Reliability::Unreliable
-    }
-
-    /// The number of what came off the link, if it is numbered.
-    fn number(&mut self, frame: &Frame) -> Option<u64> {
-        let beside = match frame {
-            Frame::Ping(_) | Frame::Pong(_) => true,
-            Frame::Packet { packet, receipt: false } => self.is_beside(packet),
-            _ => false,
-        };
-        if beside {
-            return None;
-        }
-        self.received += 1;
-        Some(self.received - 1)
-    }
-
-    /// Gives `frame` to core, and sees to it that it is settled when the application has it.
-    fn hand_over(&mut self, shared: &Shared, frame: Frame, number: Option<u64>) -> Frame {
-        match frame {
-            Frame::Packet { packet, receipt } => {
-                let receipt = self.hand(shared, &packet, receipt, number);
-                return Frame::Packet { packet, receipt };
-            }
-            Frame::Pong(payload) => {
-                let mut sending = shared.sending();
-                if sending.ping.as_ref() == Some(&payload) {
-                    sending.ping = None;
-                }
-                return Frame::Pong(payload);
-            }
-            _ => {}
-        }
-        if let Some(number) = number {
-            shared.settling().settle(number);
-        }
-        match &frame {
-            Frame::Receipt { id, .. } => shared.sending().outgoing.answered(*id),
-            Frame::Close(_) => self.peer_closed = true,
-            _ => {}
-        }
-        frame
-    }
-
-    /// Core has `packet`: whether it is to be answered.
-    fn hand(&self, shared: &Shared, packet: &Packet, receipt: bool, number: Option<u64>) -> bool {
-        let mut settling = shared.settling();
-        let opened = packet.id().zip(number);
-        if let Some((id, number)) = opened {
-            // Core answers it when the application has it, or the application does.
-            settling.open(id, number, receipt);
-        }
-        let by_receiving = number.filter(|_| opened.is_none());
-        match by_receiving {
-            Some(number) if !self.is_counted() => settling.settle(number),
-            first => settling.hand(first, 1, packet.len() as u64),
-        }
-        shared.look_after(settling.next_look());
-        receipt || opened.is_some()
-    }
-
-    fn next_waiting(&mut self) -> Option<(Frame, Option<u64>)> {
-        let next = self.waiting.pop_front()?;
-        self.waiting_weight -= next.0.weight() as u64;
-        Some(next)
-    }
-
-    fn wait(&mut self, frame: Frame) {
-        let number = self.number(&frame);
-        self.waiting_weight += frame.weight() as u64;
-        self.waiting.push_back((frame, number));
-    }
-
-    /// Gives core what has arrived, is numbered, and is settled by being received.
-    fn take_arrived(&mut self, shared: &Shared, packets: &mut Vec<Packet>, most: usize) {
-        if !self.waiting.is_empty() || !self.gaps.is_empty() || self.end.is_some() || !self.is_counted() {
-            return;
-        }
-        let Some(half) = &mut self.half else { return };
-        let before = packets.len();
-        half.take_arrived(packets, most);
-        if packets.len() == before {
-            return;
-        }
-        if let Some(alive) = &mut self.alive {
-            alive.heard();
-        }
-        let plain = |packet: &&Packet| packet.id().is_none() && !self.is_beside(packet);
-        let (count, bytes) = packets[before..]
-            .iter()
-            .take_while(plain)
-            .fold((0, 0), |(count, bytes), packet| (count + 1, bytes + packet.len() as u64));
-        if count > 0 {
-            let mut settling = shared.settling();
-            settling.hand(Some(self.received), count, bytes);
-            shared.look_after(settling.next_look());
-        }
-        self.received += count;
-        for packet in packets.drain(before + count as usize..) {
-            self.wait(Frame::packet(packet));
         }
     }
 }

@@ -6,22 +6,20 @@
 use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use haul_core::wire::{Frame, SendBuf};
-use haul_core::{Encoder, Error, ErrorKind, Link, OnReceived, ReadHalf, Result, State, StateCell, WriteHalf};
+use haul_core::{Encoder, Error, ErrorKind, Link, OnReceived, Result, State, StateCell, WriteHalf};
 use tokio::runtime::Handle;
 
 use crate::alive::Alive;
 use crate::budget::Budget;
+use crate::inbound::Inbound;
 use crate::outgoing::{Outgoing, Window};
 use crate::settling::Settling;
 use crate::wakers::Wakers;
 use crate::wire::Message;
-
-/// Gaps that wait to be read; of more, the oldest are only counted.
-const GAPS: usize = 64;
 
 /// Datagrams and pongs that wait for a link that takes frames; more are dropped, as datagrams may be.
 const BESIDE: usize = 256;
@@ -60,33 +58,6 @@ pub(crate) struct Shared {
     look_at: AtomicU64,
     pub(crate) budget: Option<Arc<Budget>>,
     pub(crate) runtime: Handle,
-}
-
-/// The receiving side.
-pub(crate) struct Inbound {
-    pub(crate) half: Option<Box<dyn ReadHalf>>,
-    /// Counts the links.
-    pub(crate) generation: u64,
-    /// Items taken off all links of this epoch.
-    pub(crate) received: u64,
-    /// The peer has said an ack, as it does first when it has heard that the session stands.
-    pub(crate) heard: bool,
-    /// What was taken off the link while the writer looked for acknowledgements: frames and their numbers.
-    pub(crate) waiting: VecDeque<(Frame, Option<u64>)>,
-    pub(crate) waiting_weight: u64,
-    pub(crate) gaps: VecDeque<Error>,
-    /// Gaps that nobody read and that were dropped.
-    gaps_before: u64,
-    /// Counts what the application receives; gone where a layer between it and us does not say.
-    counter: Weak<dyn Fn(u64) + Send + Sync>,
-    /// The peer said its close.
-    pub(crate) peer_closed: bool,
-    /// Unreliable packets go beside the session.
-    pub(crate) datagrams: bool,
-    pub(crate) end: Option<Result<()>>,
-    pub(crate) alive: Option<Alive>,
-    /// A ping is to be written.
-    pub(crate) pinged: bool,
 }
 
 /// The link's sending half.
@@ -367,61 +338,6 @@ impl Drop for Shared {
         if let Some(budget) = &self.budget {
             budget.change(self.sending().counted, 0);
         }
-    }
-}
-
-impl Inbound {
-    fn new() -> Self {
-        Self {
-            half: None,
-            generation: 0,
-            received: 0,
-            heard: false,
-            waiting: VecDeque::new(),
-            waiting_weight: 0,
-            gaps: VecDeque::new(),
-            gaps_before: 0,
-            counter: Weak::<fn(u64)>::new(),
-            peer_closed: false,
-            datagrams: false,
-            end: None,
-            alive: None,
-            pinged: false,
-        }
-    }
-
-    fn take(&mut self, half: Box<dyn ReadHalf>, datagrams: bool, alive: Option<Alive>) {
-        self.half = Some(half);
-        self.generation += 1;
-        self.datagrams = datagrams;
-        self.alive = alive;
-    }
-
-    fn let_go(&mut self) {
-        self.half = None;
-        self.alive = None;
-    }
-
-    /// Packets are missing here, and `recv` is to say so.
-    pub(crate) fn add_gap(&mut self, gap: Error) {
-        if self.gaps.len() == GAPS {
-            self.gaps.pop_front();
-            self.gaps_before += 1;
-        }
-        self.gaps.push_back(gap);
-    }
-
-    /// Whether what the application receives is counted.
-    pub(crate) fn is_counted(&self) -> bool {
-        self.counter.strong_count() > 0
-    }
-
-    pub(crate) fn next_gap(&mut self) -> Option<Error> {
-        let gap = self.gaps.pop_front()?;
-        Some(match std::mem::take(&mut self.gaps_before) {
-            0 => gap,
-            before => gap.with("gaps_before", before),
-        })
     }
 }
 

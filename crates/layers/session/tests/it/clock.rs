@@ -120,3 +120,23 @@ async fn two_ends_that_send_much_before_they_read_do_not_block_each_other() {
         }
     }
 }
+
+#[tokio::test]
+async fn where_nobody_counts_what_is_received_packets_are_settled_when_they_are_read() {
+    let net = Net::new(AcceptorOptions { replay_bytes: 64 << 10, ..AcceptorOptions::default() });
+    let (client, server) = open(&net).await;
+    let mut link = client.into_link().await.unwrap();
+    // As a layer does that makes a link of its own.
+    link.on_received = None;
+    let mut client = Connection::new(link, |task| drop(tokio::spawn(task)));
+    let sending = tokio::spawn(async move {
+        for _ in 0..1000 {
+            server.send(Packet::binary(vec![7; 1000])).await.unwrap();
+        }
+        server
+    });
+    for _ in 0..1000 {
+        next(&mut client).await;
+    }
+    soon("all to be sent", sending).await.unwrap();
+}
