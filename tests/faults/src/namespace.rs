@@ -72,9 +72,9 @@ impl Namespace {
         self.refuse("meta l4proto udp drop");
     }
 
-    /// Drops so many of a hundred UDP packets, by chance, each way.
-    pub fn lose_udp(&self, percent: u32) {
-        self.refuse(&format!("meta l4proto udp numgen random mod 100 < {percent} drop"));
+    /// Drops so many of a hundred packets, by chance, each way.
+    pub fn lose(&self, percent: u32) {
+        self.refuse(&format!("numgen random mod 100 < {percent} drop"));
     }
 
     /// Lets UDP through, and answers all TCP with a reset.

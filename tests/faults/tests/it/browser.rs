@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use haul_core::{Body, Connection, Error, ErrorKind, Packet, Request, Response, service_fn};
+use haul_core::{Body, CloseReason, Connection, Error, ErrorKind, Packet, Request, Response, service_fn};
 use haul_faults::{Cut, TcpFaults, TcpRelay, UdpFaults, UdpRelay};
 use haul_session::{Acceptor, AcceptorOptions};
 use serde_json::{Value, json};
@@ -51,7 +51,7 @@ fn page(urls: [&str; 2], pin: &str) -> String {
     format!(
         r#"
         const connection = await haul.connect({urls:?}, {{
-            session: {{ base: 10, cap: 100, replayBytes: 65536 }}, adaptive: {{ probe: 1, headStart: 1000 }},
+            session: {{ base: 10, cap: 100, replayBytes: 65536 }}, adaptive: {{ probe: 1, headStart: 2000 }},
             certificateHashes: ["{pin}"],
         }});
         const links = [connection.url];
@@ -112,7 +112,9 @@ async fn converse(end: Connection, heard: watch::Sender<u32>, stop: watch::Recei
         heard.send_replace(count);
     }
     assert!(receiver.recv().await.unwrap().is_none(), "something came after the last packet");
-    (sending.await.unwrap().1, count)
+    let (sender, number) = sending.await.unwrap();
+    sender.close(CloseReason::NORMAL).await.unwrap();
+    (number, count)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -37,7 +37,9 @@ pub(crate) async fn wins(dialer: &Adaptive, host: &Endpoint, name: &str) {
 
 /// Races WebTransport and WebSocket, and looks for the better one at each dial.
 pub(crate) fn racing(wt: Endpoint, ws: Endpoint) -> Adaptive {
-    let options = AdaptiveOptions { probe: Duration::from_millis(1), ..AdaptiveOptions::default() };
+    // On a busy machine, too, the better one wins where it can.
+    let (probe, head_start) = (Duration::from_millis(1), Duration::from_secs(2));
+    let options = AdaptiveOptions { probe, head_start, ..AdaptiveOptions::default() };
     let wt = Candidate::new("webtransport", any()).always_at(wt);
     let ws = Candidate::new("websocket", any()).always_at(ws);
     Adaptive::new(options, [wt, ws]).unwrap()

@@ -11,7 +11,7 @@ use crate::traffic::numbered;
 use crate::transports::{Transport, any, place};
 
 /// Answers with what it gets.
-fn echoing(listener: Listener) {
+pub(crate) fn echoing(listener: Listener) {
     tokio::spawn(async move {
         while let Ok(Some(mut peer)) = listener.accept().await {
             tokio::spawn(async move {

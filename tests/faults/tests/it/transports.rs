@@ -56,7 +56,7 @@ impl Transport {
     }
 }
 
-fn registry() -> Registry {
+pub(crate) fn registry() -> Registry {
     let mut registry = Registry::new();
     haul_tcp::register(&mut registry);
     haul_ws::register(&mut registry);
@@ -64,6 +64,17 @@ fn registry() -> Registry {
     haul_quic::register(&mut registry);
     haul_wt::register(&mut registry);
     registry
+}
+
+/// A scheme's endpoint at `place`, whatever certificate it shows.
+pub(crate) fn dialed_at(scheme: &str, place: SocketAddr) -> Endpoint {
+    let url = match scheme {
+        "tcp" => format!("tcp://{place}"),
+        "quic" => format!("quic://{place}?insecure"),
+        "wt" => format!("wt://{place}/#insecure"),
+        scheme => format!("{scheme}://{place}/"),
+    };
+    url.parse().unwrap()
 }
 
 /// Dials them all.
