@@ -68,6 +68,7 @@ fn show(value: f64, unit: &str) -> String {
         "KiB" => format!("{value:.1} KiB"),
         "failures" => format!("{value:.0}"),
         "allocations" => format!("{value:.3}"),
+        "round trips" => format!("{value:.2} {unit}"),
         _ if value >= 1e6 => format!("{:.2} M {unit}", value / 1e6),
         _ if value >= 1e3 => format!("{:.1} k {unit}", value / 1e3),
         _ => format!("{value:.0} {unit}"),

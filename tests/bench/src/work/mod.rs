@@ -3,6 +3,7 @@
 mod bars;
 mod journal;
 pub(crate) mod load;
+mod network;
 mod quic;
 pub(crate) mod sse;
 pub(crate) mod stack;
@@ -64,6 +65,7 @@ pub(crate) fn all(run: &Run, filter: &str, folder: &Path) -> Vec<Row> {
     bars.wt();
     bars.sse();
     bars.session();
+    bars.network();
     bars.journal(folder);
     bars.alone();
     bars.into_rows()
