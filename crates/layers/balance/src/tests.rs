@@ -182,6 +182,27 @@ async fn a_member_that_was_passed_over_is_tried_by_one_call_and_let_in_again_whe
 }
 
 #[tokio::test(start_paused = true)]
+async fn while_one_call_finds_out_the_others_pass_it_over() {
+    let (balance, [a, _]) = over(by(By::RoundRobin), [1, 1]);
+    a.fails(down());
+    calls(&balance, 20).await;
+    a.calls();
+    a.turns.forget_permits(1 << 20);
+    advance(TEN + Duration::from_millis(1)).await;
+    let finds_out = tokio::spawn({
+        let balance = balance.clone();
+        async move { call(&balance).await }
+    });
+    while a.calls.load(Ordering::SeqCst) < 1 {
+        tokio::task::yield_now().await;
+    }
+    let others = tokio::time::timeout(Duration::from_secs(1), calls(&balance, 9)).await;
+    others.expect("they tried the one that is being tried");
+    assert_eq!(a.calls(), 1);
+    finds_out.abort();
+}
+
+#[tokio::test(start_paused = true)]
 async fn failures_that_are_not_in_a_row_eject_nobody_and_permanent_ones_never() {
     let (balance, [a]) = over(by(By::RoundRobin), [1]);
     for _ in 0..5 {

@@ -92,6 +92,31 @@ async fn one_call_for_each_probe_tries_the_first_again_and_returns_to_it_when_it
 }
 
 #[tokio::test(start_paused = true)]
+async fn while_one_call_finds_out_the_others_pass_it_over() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let seen = calls.clone();
+    let hangs_after_its_failure = Shared::new(service_fn(move |_: Packet| {
+        let first = seen.fetch_add(1, Ordering::SeqCst) == 0;
+        async move { if first { Err(down()) } else { std::future::pending().await } }
+    }));
+    let works = Shared::new(service_fn(|_: Packet| async { Ok(Receipt::new(Level::Stored, None)) }));
+    let options = FallbackOptions { probe: PROBE, on: None };
+    let fallback = FallbackLayer::new(options, [works]).unwrap().layer(hangs_after_its_failure);
+    fallback.deliver(Packet::text("x")).await.unwrap();
+    advance(PROBE + Duration::from_millis(1)).await;
+    let finds_out = tokio::spawn({
+        let fallback = fallback.clone();
+        async move { fallback.deliver(Packet::text("x")).await }
+    });
+    while calls.load(Ordering::SeqCst) < 2 {
+        tokio::task::yield_now().await;
+    }
+    let other = tokio::time::timeout(Duration::from_secs(1), fallback.deliver(Packet::text("x"))).await;
+    other.expect("it tried the one that is being tried").unwrap();
+    finds_out.abort();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_service_that_asks_for_longer_is_passed_over_for_longer() {
     let (fallback, [a, _b]) = over(FallbackOptions { probe: PROBE, on: None }, ["a", "b"]);
     a.fails(down().with_retry_after(PROBE * 3));
