@@ -3,6 +3,7 @@ use std::time::Duration;
 use haul_core::{Deliver, ErrorKind, Packet, PacketId, Sent, Status, StreamOptions};
 use tokio::time::timeout;
 
+use crate::relay::Relay;
 use crate::{dial, listen, pair, port, soon, stranger};
 
 #[tokio::test]
@@ -174,4 +175,56 @@ async fn a_session_names_its_one_congestion_controller() {
     }
     let error = dial("quic://127.0.0.1:9?congestion=vegas").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+}
+
+#[tokio::test]
+async fn datagrams_that_nobody_receives_are_bounded_and_counted() {
+    let (client, mut server) = pair("").await;
+    let beside = soon("to open", client.open(StreamOptions::default())).await.unwrap();
+    let mut heard = soon("the stream", server.accept()).await.unwrap().unwrap();
+    for _ in 0..2000 {
+        client.send(Packet::binary(vec![7; 1000]).unreliable()).await.unwrap();
+    }
+    client.send(Packet::text("the last")).await.unwrap();
+    client.flush().await.unwrap();
+    // QUIC sends datagrams before streams: they have come when this has.
+    beside.send(Packet::text("all were sent")).await.unwrap();
+    soon("the word", heard.recv()).await.unwrap().unwrap();
+    assert!(server.stats().packets_discarded > 0);
+    let mut held = 0;
+    while soon("what is held", server.recv()).await.unwrap().unwrap().as_text() != Some("the last") {
+        held += 1;
+    }
+    // What waits in the session, what was taken out of it at once, and what was read ahead.
+    assert!(held <= (256 << 10) / 1064 + 64 + (64 << 10) / 1000 + 1, "{held} of 1,000 bytes were held");
+}
+
+#[tokio::test]
+async fn a_stream_of_higher_priority_goes_first() {
+    let listener = listen("").await;
+    let relay = Relay::before(([127, 0, 0, 1], port(&listener)).into()).await;
+    let client = dial(&format!("quic://{}?insecure=true", relay.address)).await.unwrap();
+    let server = soon("the client", listener.accept()).await.unwrap().unwrap();
+    let stream = async |priority: i32| {
+        let options = StreamOptions { priority, ..StreamOptions::default() };
+        let opened = soon("to open", client.open(options)).await.unwrap();
+        (opened, soon("the stream", server.accept()).await.unwrap().unwrap())
+    };
+    let (low, mut from_low) = stream(0).await;
+    let (high, mut from_high) = stream(1).await;
+    // Without acknowledgements little leaves, and the rest waits.
+    relay.mute(true);
+    for stream in [&low, &high] {
+        stream.send(Packet::binary(vec![7; 500_000])).await.unwrap();
+        stream.flush().await.unwrap();
+    }
+    relay.mute(false);
+    let high_first = async {
+        tokio::select! {
+            _ = from_high.recv() => true,
+            _ = from_low.recv() => false,
+        }
+    };
+    assert!(soon("a packet", high_first).await, "the first one sent came first");
+    assert_eq!(soon("the other", from_low.recv()).await.unwrap().unwrap().len(), 500_000);
 }
