@@ -625,6 +625,8 @@ class WebTransportLink extends Link {
     #writer;
     #writing = 0;
     #closed = false;
+    /** The peer was not waited for any longer. */
+    #left = false;
     #begun = false;
 
     /** Begins to open: `opened` is the link to come, `abort` gives it up. */
@@ -675,10 +677,10 @@ class WebTransportLink extends Link {
             }
         } catch (cause) {
             why = new HaulError("closed", `the WebTransport session was cut: ${cause?.message}`, { cause });
-            // Whoever hears our close says its own and ends the session, and the end may overtake it.
-            const said = this.#closed && cause?.source === "session" && await this.#transport.closed.catch(() => undefined);
-            if (said) return this.tell("frame", { type: "close", code: said.closeCode || 1000, reason: said.reason });
         }
+        // Whoever hears our close says its own and ends the session, and the end may overtake it.
+        const said = this.#closed && await this.#transport.closed.catch(() => undefined);
+        if (said && !this.#left) return this.tell("frame", { type: "close", code: said.closeCode || 1000, reason: said.reason });
         this.judge("ended");
         this.tell("lost", why);
         this.#transport.close();
@@ -725,7 +727,10 @@ class WebTransportLink extends Link {
         this.#closed = true;
         this.#write(Frames.bytes({ type: "close", code, reason: cut(reason, 123) }));
         this.#writer.close().catch(() => {});
-        setTimeout(() => this.#transport.close(), FAREWELL);
+        setTimeout(() => {
+            this.#left = true;
+            this.#transport.close();
+        }, FAREWELL);
     }
 }
 
@@ -1445,6 +1450,13 @@ class Session extends Told {
         if (answer.word === "resumed") return this.#attach(link, answer.received);
         if (answer.word !== "refused") throw new HaulError("protocol", "the peer answered a resume with something else");
         if (answer.reason !== "unknown") throw refusal(answer);
+        const [{ frame } = {}] = this.#kept;
+        if (this.#kept.length === 1 && frame.type === "close") {
+            // All before it was settled, and the peer forgets a session when it has answered its close.
+            this.#over = true;
+            link.close(1000, "");
+            return this.tell("frame", frame, () => {});
+        }
         if (this.#kept.some(({ frame }) => frame.type === "finish" || frame.type === "close")) {
             throw refusal(answer).with({ status: "permanent" });
         }

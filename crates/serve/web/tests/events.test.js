@@ -165,6 +165,25 @@ test("a session goes on over another event stream", LATE, async () => {
     connection.abort();
 });
 
+test("a session that the peer has forgotten has closed, if only its close was not settled", LATE, async () => {
+    const unknown = event(note({ word: "refused", reason: "unknown", text: "no such session" }));
+    for (const settled of [true, false]) {
+        let stream;
+        const first = (response) => (stream = says(ANNOUNCED, accepted)(response));
+        const server = await serve([first, says(ANNOUNCED, unknown)], ({ body }) => {
+            if (body.includes("kept") && settled) stream.write(event(note({ word: "ack", settled: 1 })));
+            if (body.includes(close)) stream.end();
+            return 204;
+        });
+        const connection = await connect(server.url, { session: { base: 1 } });
+        await connection.send("kept");
+        await until("the packet", () => server.of("POST").some(({ body }) => body.includes("kept")));
+        const closed = connection.close();
+        if (settled) assert.deepEqual(await closed, { code: 1000, reason: "", unsettled: 0 });
+        else await assert.rejects(closed, { kind: "rejected", status: "permanent" });
+    }
+});
+
 test("a session asks a link on which nothing is heard, and gives it up if there is no answer", LATE, async () => {
     const server = await serve([says(ANNOUNCED, accepted), says(ANNOUNCED, event(note({ word: "resumed", received: 0 })))]);
     const connection = await connect(server.url, { session: { idle: 100 } }), states = [];

@@ -7,6 +7,7 @@ mod bad;
 mod browser;
 mod browser_gateway;
 mod browser_links;
+mod browser_module;
 mod corpus;
 mod disk;
 mod foreign;
