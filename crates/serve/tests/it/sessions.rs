@@ -189,17 +189,16 @@ async fn a_session_is_not_resumed_with_the_token_of_another_name_and_is_kept_for
     let tokens = guard(&[], &["ann:one", "bob:two", "three"]);
     let gateway = Gateway::start(guarded(&data, tokens), registry()).await.unwrap();
     let relay = Relay::to(port(&gateway)).await;
-    let mut kept = 0;
-    for (scheme, token) in [("sse", "two"), ("ws", "three"), ("wt", "two")] {
+    let others = [("sse", "two"), ("ws", "three"), ("wt", "two")];
+    for (before, (scheme, token)) in others.into_iter().enumerate() {
         let own = at(&gateway, "ws", relay.port, "/?access_token=one");
         let other = at(&gateway, scheme, port(&gateway), &format!("/?access_token={token}"));
         let client = within("a session", roaming(vec![own.clone(), other]).open(own)).await.unwrap().0;
         client.deliver(numbered(0)).await.unwrap();
-        kept += 1;
         relay.cut();
         let state = within("its end", client.watch().over()).await;
         assert!(format!("{state:?}").contains("another identity"), "{scheme} {token}: {state:?}");
-        until("the cut", &gateway, |status| status.states.get("reconnecting") == Some(&kept)).await;
+        until("the cut", &gateway, |status| status.states.get("reconnecting") == Some(&(before + 1))).await;
     }
 }
 
