@@ -39,7 +39,8 @@ pub trait WriteHalf: Send {
     /// Hands everything taken to the operating system.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>>;
 
-    /// Ends the sending direction, after everything was flushed.
+    /// Ends the sending direction, after everything was flushed. Asked once more when a connection whose protocol has close
+    /// frames is over: by then the peer's has come.
     fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>>;
 
     /// Cuts the link at once, with the protocol's own code if it has one. The default lets the drop of the halves cut.
@@ -53,7 +54,7 @@ pub trait Encoder: Send {
     fn encode(&mut self, frame: &Frame, out: &mut WriteBuf) -> Result<()>;
 }
 
-/// Told how many more packets `recv` and the like have answered, or core has discarded, of those that the reading half gave,
+/// Told how many more packets `recv` and the like have answered, of those that the reading half gave,
 /// in their order: what was only read ahead is not among them. Called where packets are received, at times with a lock of
 /// core held, so that it must neither wait nor use the connection.
 pub type OnReceived = Arc<dyn Fn(u64) + Send + Sync>;

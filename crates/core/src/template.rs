@@ -132,7 +132,9 @@ impl What {
             Self::Kind => Some(Cow::Borrowed(packet.kind().as_str())),
             Self::Payload => {
                 let text = std::str::from_utf8(packet.payload());
-                let text = text.map_err(|_| Error::new(ErrorKind::Codec, "the payload is not UTF-8").with_sent(Sent::No));
+                let text = text.map_err(|_| {
+                    Error::new(ErrorKind::Codec, "the payload is not UTF-8").with_sent(Sent::No)
+                });
                 Some(Cow::Borrowed(text?))
             }
             Self::AllMetadata => {

@@ -104,7 +104,7 @@ impl Args {
 
 fn planned(route: ConfigRoute) -> Route {
     let (name, options) = (route.name.clone(), route.sink_options());
-    let made_of = format!("{} {:?}", route.sink, route.layers);
+    let made_of = format!("{} {:?} {:?}", route.sink, route.layers, route.connect);
     let open = move || {
         let route = route.clone();
         async move { route.open(&haul::registry()).await }

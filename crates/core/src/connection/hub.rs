@@ -4,7 +4,7 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Wake, Waker};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -160,7 +160,7 @@ impl Hub {
         }
     }
 
-    /// The application has so many more packets, or will never have them.
+    /// The application has so many more packets.
     #[inline]
     pub(super) fn tell_received(&self, count: u64) {
         if let Some(told) = &self.on_received {
@@ -179,11 +179,11 @@ impl Hub {
         self.read_now.load(Ordering::Acquire) && self.read_now.swap(false, Ordering::AcqRel)
     }
 
-    /// Nobody will receive any more, and `dropped` packets were taken and not given out; not even a stream that was dropped while it waited.
+    /// Nobody will receive any more, and `dropped` packets were taken and not given out; not
+    /// even a stream that was dropped while it waited.
     pub(super) fn no_receiver(&self, dropped: usize) {
         if dropped > 0 {
             lock(&self.inbox).stats.packets_discarded += dropped as u64;
-            self.tell_received(dropped as u64);
         }
         self.receiver_gone.store(true, Ordering::Release);
         self.receiving.store(false, Ordering::Release);
@@ -264,10 +264,16 @@ impl Hub {
     /// Lets go of halves and guard: the connection is gone. Where an end without a word looks clean to the peer, a failure
     /// cuts.
     pub(super) fn release(&self) {
-        let failed = self.ending().filter(|ending| ending.why.is_some() && !self.info.close_frames);
         let half = lock(&self.writer).half.take();
-        if let (Some(mut half), Some(ending)) = (half, failed) {
-            half.abort(&ending.reason);
+        match (half, self.ending()) {
+            // It may have waited for the peer's last word to end the stream below; where it cannot now, the drop does.
+            (Some(mut half), Some(Ending { why: None, .. })) if self.info.close_frames => {
+                let _ = half.poll_finish(&mut Context::from_waker(Waker::noop()));
+            }
+            (Some(mut half), Some(Ending { why: Some(_), reason, .. })) if !self.info.close_frames => {
+                half.abort(&reason);
+            }
+            _ => {}
         }
         let mut inbox = lock(&self.inbox);
         if let Some(half) = inbox.half.take() {

@@ -320,7 +320,6 @@ impl Hub {
 
     fn discard(&self, inbox: &mut Inbox, arrived: Arrived) {
         inbox.stats.packets_discarded += 1;
-        self.tell_received(1);
         if arrived.receipt
             && let Some(id) = arrived.packet.id()
         {

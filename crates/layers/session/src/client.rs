@@ -35,8 +35,8 @@ struct Place {
     since: Option<Instant>,
     /// The task that dials.
     task: Option<AbortHandle>,
-    /// Who waits to hear that the session moved.
-    mover: Option<oneshot::Sender<Result<()>>>,
+    /// Who waits to hear that the session moved, and where it was before.
+    mover: Option<(oneshot::Sender<Result<()>>, Endpoint)>,
 }
 
 /// A session that a server granted.
@@ -242,11 +242,16 @@ impl Course {
         }
     }
 
+    /// Whoever asked to move hears how it went; where it did not, dials go to where they went before.
     fn tell_mover(&self, moved: Result<()>) {
-        if let Some(mover) = lock(&self.place).mover.take() {
-            // Who asked may have lost interest.
-            let _ = mover.send(moved);
+        let mut place = lock(&self.place);
+        let Some((mover, before)) = place.mover.take() else { return };
+        if moved.is_err() {
+            place.endpoint = before;
         }
+        drop(place);
+        // Who asked may have lost interest.
+        let _ = mover.send(moved);
     }
 
     /// Moves the session to `endpoint`. The link that stands is given up only when the other one is there.
@@ -254,23 +259,19 @@ impl Course {
         let failed = |why: Error| why.while_doing(format_args!("move the session to {endpoint}"));
         let link = self.in_time(&endpoint, self.link(endpoint.clone())).await.map_err(failed)?;
         let (mover, moved) = oneshot::channel();
-        let before = {
+        {
             let mut place = lock(&self.place);
-            place.mover = Some(mover);
-            std::mem::replace(&mut place.endpoint, endpoint.clone())
-        };
+            let before = std::mem::replace(&mut place.endpoint, endpoint.clone());
+            place.mover = Some((mover, before));
+        }
         shared.look_for_acks();
         let generation = shared.inbound().generation;
         let why = Error::new(ErrorKind::Closed, "the session moves to another transport");
-        let taken = shared.lost(generation, why, Some(link));
         let not_now = || Err(Error::new(ErrorKind::Closed, "the session has no link just now, or is over"));
-        let moved = match taken {
-            true => moved.await.unwrap_or_else(|_| not_now()),
-            false => not_now(),
-        };
-        if moved.is_err() {
-            lock(&self.place).endpoint = before;
+        if !shared.lost(generation, why, Some(link)) {
+            self.tell_mover(not_now());
         }
+        let moved = moved.await.unwrap_or_else(|_| not_now());
         moved.map_err(failed)
     }
 }

@@ -126,6 +126,15 @@ impl Reader {
     }
 }
 
+/// Whether every further link would bring the same: what the peer says is wrong, and not what became of it on the way.
+fn is_the_peers_doing(why: &Error) -> bool {
+    let said = matches!(
+        why.kind(),
+        ErrorKind::Protocol | ErrorKind::Codec | ErrorKind::TooLarge | ErrorKind::Unsupported
+    );
+    said && why.status() == Status::Permanent
+}
+
 impl Inbound {
     /// What to do with what the link gave.
     fn judge(&mut self, shared: &Arc<Shared>, read: Result<Option<Frame>>) -> Read {
@@ -140,7 +149,7 @@ impl Inbound {
                     "the peer ended the stream without a close",
                 ));
             }
-            Err(why) if why.status() == Status::Permanent => return self.ends(why),
+            Err(why) if is_the_peers_doing(&why) => return self.ends(why),
             Err(why) => return Read::Lost(why),
         };
         match frame {

@@ -86,7 +86,7 @@ impl WriteHalf for Writer {
             };
             let generation = outbound.generation;
             drop(guard);
-            self.lose(generation, why);
+            self.shared.lose(generation, why);
         }
     }
 
@@ -101,7 +101,7 @@ impl WriteHalf for Writer {
                 (outbound.poll_own(&mut Context::from_waker(&self.waker)), outbound.generation)
             };
             match flushed {
-                Poll::Ready(Err(why)) => self.lose(generation, why),
+                Poll::Ready(Err(why)) => self.shared.lose(generation, why),
                 flushed => return flushed,
             }
         }
@@ -167,12 +167,6 @@ impl Writer {
             outbound.dirty = true;
             ready!(written)?;
         }
-    }
-
-    fn lose(&self, generation: u64, why: Error) {
-        // What the peer said last may tell why, and need not be said again.
-        self.shared.look_for_acks();
-        self.shared.lost(generation, why, None);
     }
 }
 
@@ -305,7 +299,7 @@ impl Shared {
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(why)) => {
                 drop(outbound);
-                self.lost(generation, why, None);
+                self.lose(generation, why);
             }
             Poll::Pending if outbound.driven => {}
             Poll::Pending => {
@@ -334,9 +328,16 @@ impl Shared {
         outbound.driven = false;
         drop(outbound);
         if let Poll::Ready(Err(why)) = written {
-            self.lost(generation, why, None);
+            self.lose(generation, why);
         }
         Poll::Ready(())
+    }
+
+    /// A write failed on the link of `generation`. No lock may be held.
+    fn lose(self: &Arc<Self>, generation: u64, why: Error) {
+        // What the peer said last may tell why, and need not be said again.
+        self.look_for_acks();
+        self.lost(generation, why, None);
     }
 }
 

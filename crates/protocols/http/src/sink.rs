@@ -7,11 +7,10 @@ use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use haul_core::{
-    Batch, Body, Error, ErrorKind, Input, Packet, Receipt, Request, Response, Result, Sent, Service, Sink,
-    Status,
+    Batch, Body, Calls, Error, ErrorKind, Input, Packet, Receipt, Request, Response, Result, Sent, Service,
+    Sink, Status,
 };
 use http::{HeaderMap, Method, Uri};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::client::Client;
@@ -44,7 +43,7 @@ pub struct HttpSink {
     uri: Uri,
     health: Option<Uri>,
     shown: String,
-    calls: Semaphore,
+    calls: Calls,
 }
 
 impl HttpSink {
@@ -74,15 +73,12 @@ impl HttpSink {
             plan: Plan::new(config).map_err(failed)?,
             uri,
             shown,
-            calls: Semaphore::new(CALLS as usize),
+            calls: Calls::new(CALLS),
         })
     }
 
     async fn deliver_in_order(&self, packets: &[Packet]) -> Result<Vec<Result<Receipt>>> {
-        let Ok(_call) = self.calls.acquire().await else {
-            let why = Error::new(ErrorKind::Closed, "the sink is closed").with_sent(Sent::No);
-            return Err(self.failed(why));
-        };
+        let _call = self.calls.begin().await.map_err(|why| self.failed(why))?;
         let mut outcomes: Vec<Result<Receipt>> = Vec::with_capacity(packets.len());
         while outcomes.len() < packets.len() {
             let letter = self.plan.next(&packets[outcomes.len()..], SystemTime::now());
@@ -102,7 +98,7 @@ impl HttpSink {
                 Err(why) => {
                     outcomes.extend(now.iter().map(|_| Err(why.clone())));
                     if why.status() == Status::Transient {
-                        let untried = not_tried(&why);
+                        let untried = why.not_tried();
                         outcomes.resize_with(packets.len(), || Err(untried.clone()));
                     }
                 }
@@ -154,18 +150,6 @@ fn failure(response: &Response) -> Option<Error> {
     }))
 }
 
-/// The outcome of the packets behind one that failed with `why`.
-fn not_tried(why: &Error) -> Error {
-    let mut error = Error::new(why.kind(), "not tried, because a packet before it failed")
-        .with_status(Status::Transient)
-        .with_sent(Sent::No)
-        .with_source(why.clone());
-    if let Some(wait) = why.retry_after() {
-        error = error.with_retry_after(wait);
-    }
-    error
-}
-
 impl Service<Batch> for HttpSink {
     async fn call(&self, batch: Batch) -> Result<Vec<Result<Receipt>>> {
         self.deliver_in_order(batch.packets()).await
@@ -183,9 +167,7 @@ impl Sink for HttpSink {
     /// Connects, and asks [`health`](HttpConfig::health), or else for the OPTIONS of the URL: a server that refuses that
     /// method is there, one that answers 401, 403, 407, 429 or 5xx (but 501) is not ready.
     async fn ready(&self) -> Result<()> {
-        let Ok(_call) = self.calls.acquire().await else {
-            return Err(self.failed(Error::new(ErrorKind::Closed, "the sink is closed").with_sent(Sent::No)));
-        };
+        let _call = self.calls.begin().await.map_err(|why| self.failed(why))?;
         if let Some(health) = &self.health {
             return self.send(Method::GET, health, HeaderMap::new(), Body::empty()).await.map(drop);
         }
@@ -196,11 +178,7 @@ impl Sink for HttpSink {
     }
 
     async fn close(&self) -> Result<()> {
-        // Those that were accepted come before; who closes twice finds it closed.
-        if let Ok(all) = self.calls.acquire_many(CALLS).await {
-            self.calls.close();
-            drop(all);
-        }
+        self.calls.close().await;
         Ok(())
     }
 }

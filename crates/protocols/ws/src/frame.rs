@@ -21,23 +21,40 @@ pub(crate) enum Speech {
     Plain,
 }
 
+/// What the two directions of a WebSocket know of one another.
+#[derive(Debug, Default)]
+pub(crate) struct Talk {
+    /// The peer pings in binary messages, as pages do: browsers show them no others.
+    pings_in_messages: AtomicBool,
+    /// A close frame was encoded here.
+    close_said: AtomicBool,
+    /// The peer's came.
+    close_heard: AtomicBool,
+}
+
+impl Talk {
+    /// Whether the stream below may end: after a close frame the peer's is waited for (RFC 6455 section 7.1.1).
+    pub(crate) fn is_over(&self) -> bool {
+        self.close_said.load(Ordering::Relaxed) && self.close_heard.load(Ordering::Relaxed)
+    }
+}
+
 /// Encodes haul's frames as WebSocket frames.
 pub(crate) struct WsEncoder {
     role: Role,
     speech: Speech,
     head: Vec<u8>,
-    /// The peer pings in binary messages.
-    pings_in_messages: Arc<AtomicBool>,
+    talk: Arc<Talk>,
 }
 
 impl WsEncoder {
     pub(crate) fn new(role: Role, speech: Speech) -> Self {
-        Self { role, speech, head: Vec::new(), pings_in_messages: Arc::default() }
+        Self { role, speech, head: Vec::new(), talk: Arc::default() }
     }
 
     /// The encoder that answers what `decoder` hears.
     pub(crate) fn answering(mut self, decoder: &WsDecoder) -> Self {
-        self.pings_in_messages = decoder.pings_in_messages.clone();
+        self.talk = decoder.talk.clone();
         self
     }
 
@@ -88,7 +105,7 @@ impl Encoder for WsEncoder {
             (_, Frame::Ping(bytes)) => self.put(OpCode::Control(Control::Ping), bytes, out),
             (_, Frame::Pong(bytes)) => {
                 self.put(OpCode::Control(Control::Pong), bytes, out);
-                if self.pings_in_messages.load(Ordering::Relaxed) {
+                if self.talk.pings_in_messages.load(Ordering::Relaxed) {
                     self.put_message(frame, out)?;
                 }
             }
@@ -98,6 +115,7 @@ impl Encoder for WsEncoder {
                     self.head.extend_from_slice(reason.message.as_bytes());
                 }
                 self.put(OpCode::Control(Control::Close), &Bytes::new(), out);
+                self.talk.close_said.store(true, Ordering::Relaxed);
             }
             (Speech::Haul, frame) => self.put_message(frame, out)?,
             (Speech::Plain, Frame::Packet { packet, .. }) => self.put_packet(packet, out)?,
@@ -126,8 +144,7 @@ pub(crate) struct WsDecoder {
     header: Option<(FrameHeader, usize)>,
     /// The message whose fragments are being joined.
     partial: Option<(Data, BytesMut)>,
-    /// The peer pings in binary messages, as pages do: browsers show them no others.
-    pings_in_messages: Arc<AtomicBool>,
+    talk: Arc<Talk>,
 }
 
 impl WsDecoder {
@@ -140,8 +157,13 @@ impl WsDecoder {
             max_message: max_packet.saturating_add(head),
             header: None,
             partial: None,
-            pings_in_messages: Arc::default(),
+            talk: Arc::default(),
         }
+    }
+
+    /// What the direction back is to know.
+    pub(crate) fn talk(&self) -> Arc<Talk> {
+        self.talk.clone()
     }
 
     /// How many bytes of the frame that has begun are still to come.
@@ -256,7 +278,11 @@ impl WsDecoder {
         match (header.opcode, header.is_final, self.partial.take()) {
             (OpCode::Control(control), _, partial) => {
                 self.partial = partial;
-                control_frame(control, payload.freeze()).map(Some)
+                let frame = control_frame(control, payload.freeze())?;
+                if matches!(frame, Frame::Close(_)) {
+                    self.talk.close_heard.store(true, Ordering::Relaxed);
+                }
+                Ok(Some(frame))
             }
             (OpCode::Data(Data::Continue), _, None) => Err(broken("a continuation of nothing")),
             (OpCode::Data(Data::Continue), fin, Some((data, mut begun))) => {
@@ -292,7 +318,7 @@ impl WsDecoder {
                 Frame::Close(_) => Err(broken("a close in a binary message")),
                 frame => {
                     if matches!(frame, Frame::Ping(_)) {
-                        self.pings_in_messages.store(true, Ordering::Relaxed);
+                        self.talk.pings_in_messages.store(true, Ordering::Relaxed);
                     }
                     Ok(frame)
                 }

@@ -1,14 +1,18 @@
 //! Links over streams whose handshake is done.
 
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
-use haul_core::wire::Frame;
-use haul_core::{Error, ErrorKind, Info, Limits, Link, Packet, ReadBuf, ReadHalf, Result, StreamWrite};
+use haul_core::wire::{Frame, SendBuf};
+use haul_core::{
+    CloseReason, Error, ErrorKind, Info, Limits, Link, Packet, ReadBuf, ReadHalf, Result, StreamWrite,
+    WriteHalf,
+};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-use crate::frame::{Speech, WsDecoder, WsEncoder};
+use crate::frame::{Speech, Talk, WsDecoder, WsEncoder};
 
 /// Makes a link of the two halves of a stream; `early` was read of it already.
 pub(crate) fn link(
@@ -25,8 +29,9 @@ pub(crate) fn link(
     (info.kinds, info.pings) = (true, true);
     let decoder = WsDecoder::new(role, speech, limits.max_packet);
     let encoder = WsEncoder::new(role, speech).answering(&decoder);
+    let write = WsWrite { stream: StreamWrite::new(write), talk: decoder.talk() };
     let read = WsRead { io: read, read: ReadBuf::starting_with(early), decoder };
-    Link::new(info, read, StreamWrite::new(write)).with_encoder(encoder).with_limits(limits)
+    Link::new(info, read, write).with_encoder(encoder).with_limits(limits)
 }
 
 struct WsRead<R> {
@@ -53,5 +58,61 @@ impl<R: AsyncRead + Unpin + Send> ReadHalf for WsRead<R> {
 
     fn take_arrived(&mut self, packets: &mut Vec<Packet>, most: usize) {
         self.decoder.take_arrived(&mut self.read.bytes, packets, most);
+    }
+}
+
+struct WsWrite<W> {
+    stream: StreamWrite<W>,
+    talk: Arc<Talk>,
+}
+
+impl<W: AsyncWrite + Unpin + Send> WriteHalf for WsWrite<W> {
+    fn poll_write(&mut self, cx: &mut Context<'_>, out: &mut SendBuf) -> Poll<Result<()>> {
+        self.stream.poll_write(cx, out)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.stream.poll_flush(cx)
+    }
+
+    /// The end of this direction was said in a frame. The stream stays whole until the peer's close has come: proxies drop
+    /// what is half closed, and its answer with it.
+    fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        if self.talk.is_over() { self.stream.poll_finish(cx) } else { Poll::Ready(Ok(())) }
+    }
+
+    fn abort(&mut self, reason: &CloseReason) {
+        self.stream.abort(reason);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use haul_core::Encoder;
+    use haul_core::wire::WriteBuf;
+    use tokio::io::{AsyncReadExt, duplex};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_stream_ends_when_both_have_said_close_and_not_before() {
+        let mut decoder = WsDecoder::new(Role::Client, Speech::Haul, 1000);
+        let mut encoder = WsEncoder::new(Role::Client, Speech::Haul).answering(&decoder);
+        let (ours, mut theirs) = duplex(1000);
+        let mut write = WsWrite { stream: StreamWrite::new(ours), talk: decoder.talk() };
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut ended = |write: &mut WsWrite<_>| {
+            assert!(matches!(write.poll_finish(&mut cx), Poll::Ready(Ok(()))));
+            let mut read = std::pin::pin!(theirs.read_u8());
+            read.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready()
+        };
+        assert!(!ended(&mut write), "after a half-close");
+        encoder.encode(&Frame::Close(CloseReason::NORMAL), &mut WriteBuf::default()).unwrap();
+        assert!(!ended(&mut write), "before the peer's close");
+        let close = [0x88, 0x02, 0x03, 0xe8];
+        assert!(matches!(decoder.next(&mut BytesMut::from(&close[..])), Ok(Some(Frame::Close(_)))));
+        assert!(ended(&mut write), "after both");
     }
 }

@@ -245,6 +245,9 @@ async fn one_nginx_has_a_location_for_event_streams_and_one_for_websockets() {
             server.send(arrived).await.unwrap();
             assert_eq!(soon("the echo", client.recv()).await.unwrap(), Some(packet), "over {protocol}");
         }
+        let (closed, end) = tokio::join!(client.close(CloseReason::NORMAL), soon("the close", server.recv()));
+        closed.unwrap_or_else(|why| panic!("the close over {protocol}: {why}"));
+        assert_eq!(end.unwrap(), None, "over {protocol}");
     }
     child.kill().await.unwrap();
 }
