@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::SessionOptions;
 use crate::handshake::{self, PATIENCE, ask, refused};
 use crate::outgoing::Lost;
+use crate::reader::is_the_peers_doing;
 use crate::shared::{Keeper, Shared, lock};
 use crate::token::{SessionId, Token};
 use crate::wire::{Message, Refusal};
@@ -141,7 +142,12 @@ impl Course {
             Message::Resume { session, token, attempt: place.resumes, received }
         };
         // The server has sessions: if it is slow now, it is busy.
-        match ask(&mut link, resume, None).await? {
+        // What becomes of a link says nothing of the next one.
+        let asked = ask(&mut link, resume, None).await.map_err(|why| match is_the_peers_doing(&why) {
+            true => why,
+            false => why.with_status(Status::Transient),
+        });
+        match asked? {
             Message::Resumed { received } => {
                 lock(&self.place).since = Some(Instant::now());
                 shared.attach(link, received, None, None)

@@ -127,7 +127,7 @@ impl Reader {
 }
 
 /// Whether every further link would bring the same: what the peer says is wrong, and not what became of it on the way.
-fn is_the_peers_doing(why: &Error) -> bool {
+pub(crate) fn is_the_peers_doing(why: &Error) -> bool {
     let said = matches!(
         why.kind(),
         ErrorKind::Protocol | ErrorKind::Codec | ErrorKind::TooLarge | ErrorKind::Unsupported
