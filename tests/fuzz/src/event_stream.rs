@@ -19,8 +19,10 @@ pub(crate) fn run(mut data: &[u8]) {
         let Item::Event(Event { name, data }) = item else { continue };
         assert!(data.len() <= bounds.event, "{item:?}");
         let mut written = Vec::new();
-        put_field(&mut written, "event", name.as_bytes());
-        put_payload(&mut written, data.as_bytes()).expect("what was read is written");
+        if let Some(name) = name {
+            put_field(&mut written, "event", name.as_bytes());
+        }
+        put_payload(&mut written, data).expect("what was read is written");
         written.push(b'\n');
         let wide = Bounds { line: 2 << 20, event: 8 << 20 };
         assert_eq!(said(wide, &[&written]).0, std::slice::from_ref(item));

@@ -9,7 +9,7 @@ mod sink;
 
 pub use client::{Client, ClientConfig, Version};
 pub use config::{BatchAs, HttpConfig, MetadataAs, Method};
-pub use server::{Peer, Server, Upgrade, Upgraded, serve, upgrade};
+pub use server::{Peer, Server, Upgrade, Upgraded, answer, serve, upgrade};
 pub use sink::HttpSink;
 
 use haul_core::{AnySink, Registry};

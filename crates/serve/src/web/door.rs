@@ -83,7 +83,9 @@ impl Service<Request> for Door {
             return Ok(guard::preflight(&parts, origin));
         }
         let request = Request::from_parts(parts, body);
-        let mut answer = self.lead(request, &guard, shared).await?;
+        // A page is to read why it is refused, too.
+        let mut answer =
+            self.lead(request, &guard, shared).await.unwrap_or_else(|why| haul_http::answer(&why));
         origin.mark(&mut answer);
         Ok(answer)
     }

@@ -296,6 +296,16 @@ async fn pages_of_foreign_origins_are_refused_and_listed_ones_are_told_that_they
 }
 
 #[tokio::test]
+async fn a_page_of_a_listed_origin_may_read_why_it_is_refused() {
+    let data = TempDir::new().unwrap();
+    let app = "https://app.example";
+    let gateway = Gateway::start(guarded(&data, guard(&[app], &["secret"])), registry()).await.unwrap();
+    let refused = post(&gateway, &[("origin", app)], "x").await;
+    assert_eq!(refused.0, 401);
+    assert_eq!(refused.1["access-control-allow-origin"], app);
+}
+
+#[tokio::test]
 async fn a_name_that_was_led_here_is_not_the_gateways_own() {
     let data = TempDir::new().unwrap();
     let gateway = start(&data, &[WEB]).await;

@@ -1,15 +1,8 @@
 //! Links of haul.js that are cut, in a real browser.
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use haul_core::{Body, Endpoint, Listener, Metadata, Packet, Request, Response, service_fn};
 use haul_http::Server;
-use haul_session::{Acceptor, AcceptorOptions};
 use serde_json::json;
-use tokio::net::UdpSocket;
 
 use crate::browser::{accept, in_a_page, listen, numbered, soon};
 use crate::session::Cutter;
@@ -133,117 +126,6 @@ async fn a_page_that_is_left_ends_its_event_stream_at_once() {
     let Some((seen, (why, _))) = in_a_page(&script, serving).await else { return };
     assert_eq!(seen, "ended");
     assert!(why.message().contains("the client cut the session"), "{why}");
-}
-
-/// Carries datagrams to a port until it is cut; then they get lost, and nobody is told.
-struct Datagrams {
-    port: u16,
-    cut: Arc<AtomicBool>,
-}
-
-impl Datagrams {
-    async fn to(target: u16) -> Self {
-        let near = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
-        let port = near.local_addr().unwrap().port();
-        let cut = Arc::new(AtomicBool::new(false));
-        let is_cut = cut.clone();
-        tokio::spawn(async move {
-            let mut clients: HashMap<SocketAddr, Arc<UdpSocket>> = HashMap::new();
-            let mut datagram = vec![0; 65_536];
-            while let Ok((size, from)) = near.recv_from(&mut datagram).await {
-                if is_cut.load(Ordering::Relaxed) {
-                    continue;
-                }
-                if !clients.contains_key(&from) {
-                    let far = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
-                    far.connect(("127.0.0.1", target)).await.unwrap();
-                    tokio::spawn(back(far.clone(), near.clone(), from, is_cut.clone()));
-                    clients.insert(from, far);
-                }
-                // A server that is gone shows as a loss.
-                let _ = clients[&from].send(&datagram[..size]).await;
-            }
-        });
-        Self { port, cut }
-    }
-}
-
-async fn back(far: Arc<UdpSocket>, near: Arc<UdpSocket>, to: SocketAddr, cut: Arc<AtomicBool>) {
-    let mut datagram = vec![0; 65_536];
-    while let Ok(size) = far.recv(&mut datagram).await {
-        if !cut.load(Ordering::Relaxed) {
-            let _ = near.send_to(&datagram[..size], to).await;
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_session_of_a_page_moves_to_websocket_when_udp_is_cut_and_loses_nothing() {
-    const COUNT: u32 = 3000;
-    let wt = haul_wt::listen("wt://127.0.0.1:0".parse().unwrap()).await.unwrap();
-    let (ws, fallback) = listen("ws://127.0.0.1:0").await;
-    let (control, told) = listen("ws://127.0.0.1:0").await;
-    let local = wt.local_endpoint().clone();
-    let pin = local.as_str().split("pin=").nth(1).unwrap().to_owned();
-    let relay = Datagrams::to(local.port().unwrap()).await;
-    let listener = Acceptor::new(AcceptorOptions::default()).unwrap().listen(vec![wt, ws]).unwrap();
-    let script = format!(
-        r#"
-        const control = await haul.connect("{told}");
-        const connection = await haul.connect(["wt://127.0.0.1:{}/", "{fallback}"], {{
-            session: {{ idle: 1000 }}, certificateHashes: ["{pin}"], adaptive: {{ headStart: 2000 }},
-        }});
-        const urls = [connection.url.slice(0, 2)];
-        let wrong = 0, received = 0;
-        connection.onstate = ({{ name }}) => name === "connected" && urls.push(connection.url.slice(0, 2));
-        const sending = (async () => {{
-            for (let number = 0; number < {COUNT}; number += 1) {{
-                const text = `${{number}}`.padEnd(4 + (number * 37) % 300, ".");
-                await connection.send(text);
-                if (number === 1000) {{
-                    await connection.deliver("cut here");
-                    await control.send("cut");
-                }}
-            }}
-        }})();
-        for await (const packet of connection) {{
-            if (packet.text() !== `${{received}}`.padEnd(4 + (received * 37) % 300, ".")) wrong += 1;
-            received += 1;
-            if (received === {COUNT}) break;
-        }}
-        await sending;
-        return {{ urls, wrong, received, closed: (await connection.close()).code }};
-        "#,
-        relay.port
-    );
-    let serving = async {
-        let mut signals = accept(&control).await;
-        let (sender, mut receiver) = accept(&listener).await.split();
-        let half = COUNT / 2;
-        let sending = tokio::spawn(async move {
-            for number in 0..half {
-                sender.send(numbered(number)).await.unwrap();
-            }
-            assert_eq!(soon("the signal", signals.recv()).await.unwrap().unwrap().as_text(), Some("cut"));
-            relay.cut.store(true, Ordering::Relaxed);
-            for number in half..COUNT {
-                sender.send(numbered(number)).await.unwrap();
-            }
-            sender
-        });
-        let mut count = 0;
-        while let Some(packet) = receiver.recv().await.unwrap() {
-            if packet.as_text() != Some("cut here") {
-                assert_eq!(packet.as_text(), numbered(count).as_text());
-                count += 1;
-            }
-        }
-        drop(sending.await.unwrap());
-        count
-    };
-    let Some((seen, count)) = in_a_page(&script, serving).await else { return };
-    assert_eq!(count, COUNT);
-    assert_eq!(seen, json!({ "urls": ["wt", "ws"], "wrong": 0, "received": COUNT, "closed": 1000 }));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use haul_core::{Connection, Error, Packet, Receiver, Result, Sender};
+use haul_core::{Connection, Packet, Receiver, Result, Sender};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -61,16 +61,6 @@ impl Traffic {
                 }
             }
         }
-    }
-
-    /// Waits until an end fails, having received nothing twice and nothing wrong before.
-    pub(crate) async fn fails(self) -> Error {
-        let [one, other] = self.receiving;
-        let first = async {
-            tokio::select! { ended = one => ended, ended = other => ended }
-        };
-        let ended = soon(&format!("a failure: {}", self.what), first).await.unwrap();
-        ended.err().unwrap_or_else(|| panic!("{}: it ended and did not fail", self.what))
     }
 
     /// Ends it when all that was sent came out; answers how many packets each end heard.

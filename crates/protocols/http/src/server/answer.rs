@@ -6,9 +6,9 @@ use haul_core::{Body, Error, ErrorKind, Response, Sent};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 
-/// The status is that of the kind, or what a fact named `status` says. Clients are told what they did wrong; what
-/// went wrong here is not for them.
-pub(super) fn of(why: &Error) -> Response {
+/// What a server answers for an error: with the status of its kind, or what a fact named `status` says. Clients are told
+/// what they did wrong; what went wrong here is not for them.
+pub fn answer(why: &Error) -> Response {
     let status = status(why);
     let text = if status.is_client_error() {
         why.message().to_owned()

@@ -140,7 +140,7 @@ impl<S: Service<Request>> Handler<S> {
             Ok(request) => self.service.call(request).await,
             Err(why) => Err(why),
         };
-        let response = answered.unwrap_or_else(|why| answer::of(&why));
+        let response = answered.unwrap_or_else(|why| answer(&why));
         response.map(|body| Download::new(body, busy))
     }
 

@@ -19,6 +19,7 @@ use haul_tls::TlsInfo;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+pub use answer::answer;
 pub use upgrade::{Upgrade, Upgraded, upgrade};
 
 use accept::Shared;
