@@ -115,7 +115,7 @@ impl Running {
     pub(crate) fn start(args: &[&str]) -> Self {
         let mut child = command(args).stdin(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
-        let (found, lines) = mpsc::sync_channel(100_000);
+        let (found, lines) = mpsc::sync_channel(1_000_000);
         thread::spawn(move || {
             for line in stdout.lines() {
                 // A test that has seen enough is gone.

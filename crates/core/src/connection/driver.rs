@@ -132,9 +132,7 @@ impl Driver {
                 let mut cx = Context::from_waker(&self.hub.waker);
                 written = loop {
                     match half.poll_finish(&mut cx) {
-                        Poll::Ready(Err(why)) if why.kind() == ErrorKind::Gap => {
-                            self.hub.give_up(u64::MAX, why)
-                        }
+                        Poll::Ready(Err(why)) if why.kind() == ErrorKind::Gap => self.hub.give_up(None, why),
                         finished => break finished,
                     }
                 };

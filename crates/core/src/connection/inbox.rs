@@ -142,8 +142,10 @@ impl Hub {
         let mut inbox = lock(&self.inbox);
         (inbox.active, inbox.notes) = (true, 0);
         loop {
-            if let Some(ahead) = inbox.pop_ahead() {
-                return Poll::Ready(ahead.map(Some));
+            match inbox.pop_ahead() {
+                Some(Ok(arrived)) => return Poll::Ready(Ok(Some(arrived))),
+                Some(Err(gap)) => return self.hear_gap(gap),
+                None => {}
             }
             if let Some(end) = &inbox.end {
                 let end = end.clone();
@@ -157,7 +159,7 @@ impl Hub {
                     return Poll::Ready(Ok(Some(arrived)));
                 }
                 Poll::Ready(Ok(None)) => {}
-                Poll::Ready(Err(gap)) => return Poll::Ready(Err(gap)),
+                Poll::Ready(Err(gap)) => return self.hear_gap(gap),
                 Poll::Pending => {
                     self.receive(inbox, cx);
                     return Poll::Pending;
@@ -201,7 +203,7 @@ impl Hub {
                         count += inbox.take_arrived(packets, limit - count);
                     }
                 }
-                Err(gap) if count == 0 => return Poll::Ready(Err(gap)),
+                Err(gap) if count == 0 => return self.hear_gap(gap),
                 Err(gap) => {
                     inbox.ahead_weight += GAP_WEIGHT;
                     inbox.ahead.push_front(Err(gap));

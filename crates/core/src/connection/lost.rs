@@ -11,19 +11,21 @@ const KEPT: usize = 16;
 #[derive(Default)]
 pub(super) struct Lost {
     ranges: VecDeque<Range>,
+    /// The application has received a gap, which tells of all packets up to this one.
+    heard: u64,
 }
 
 struct Range {
     first: u64,
     last: u64,
     why: Error,
-    /// A flush has said so.
+    /// A flush or a gap has said so.
     told: bool,
 }
 
 impl Lost {
     pub(super) fn note(&mut self, first: u64, last: u64, why: Error) {
-        self.ranges.push_back(Range { first, last, why, told: false });
+        self.ranges.push_back(Range { first, last, why, told: last <= self.heard });
         if self.ranges.len() > KEPT
             && let Some(oldest) = self.ranges.pop_front()
             && let Some(next) = self.ranges.front_mut()
@@ -31,6 +33,12 @@ impl Lost {
             next.first = oldest.first;
             next.told &= oldest.told;
         }
+    }
+
+    /// The application has received a gap, when `queued` packets had been accepted.
+    pub(super) fn hear(&mut self, queued: u64) {
+        self.heard = queued;
+        self.ranges.iter_mut().for_each(|range| range.told = true);
     }
 
     /// Why the packets from `first` to `last`, which were waited for, may be lost.
@@ -65,6 +73,18 @@ mod tests {
         assert!(lost.tell(9).is_none());
         assert!(lost.among(5, 5).is_some() && lost.among(1, 3).is_some());
         assert!(lost.among(1, 2).is_none() && lost.among(6, 6).is_none());
+    }
+
+    #[test]
+    fn a_gap_that_was_received_tells_of_what_was_lost_before_whichever_comes_first() {
+        let mut lost = Lost::default();
+        let why = || Error::new(ErrorKind::Gap, "cut");
+        lost.note(1, 2, why());
+        lost.hear(5);
+        lost.note(4, 5, why());
+        assert!(lost.tell(9).is_none() && lost.among(5, 5).is_some());
+        lost.note(6, 6, why());
+        assert!(lost.tell(9).is_some());
     }
 
     #[test]

@@ -221,7 +221,7 @@ impl Hub {
                 if *dirty {
                     match ready!(half.poll_flush(&mut cx)) {
                         Err(why) if why.kind() == ErrorKind::Gap => {
-                            self.give_up(*upto, why);
+                            self.give_up(Some(*upto), why);
                             continue;
                         }
                         flushed => flushed?,
@@ -254,7 +254,7 @@ impl Hub {
             *blocked = true;
             match ready!(half.poll_write(&mut cx, current)) {
                 Err(why) if why.kind() == ErrorKind::Gap => {
-                    self.give_up(*upto, why);
+                    self.give_up(Some(*upto), why);
                     continue;
                 }
                 written => written?,
@@ -264,8 +264,18 @@ impl Hub {
         }
     }
 
-    /// The link goes on, and has given up packets among those up to `upto` that are not flushed.
-    pub(super) fn give_up(&self, upto: u64, why: Error) {
-        lock(&self.outbox).lost.note(self.sent.load(Ordering::Acquire) + 1, upto, why);
+    /// The link goes on, and has given up packets that are not flushed, among those up to `upto` or all of them.
+    pub(super) fn give_up(&self, upto: Option<u64>, why: Error) {
+        let mut outbox = lock(&self.outbox);
+        let last = upto.unwrap_or(outbox.queued);
+        outbox.lost.note(self.sent.load(Ordering::Acquire) + 1, last, why);
+    }
+
+    /// The application receives this gap.
+    pub(super) fn hear_gap<T>(&self, gap: Error) -> Poll<Result<T>> {
+        let mut outbox = lock(&self.outbox);
+        let queued = outbox.queued;
+        outbox.lost.hear(queued);
+        Poll::Ready(Err(gap))
     }
 }

@@ -77,9 +77,12 @@ impl Sender {
     /// See [`Connection::flush`](super::Connection::flush).
     pub async fn flush(&self) -> Result<()> {
         let hub = self.hub();
+        let first = hub.sent.load(Ordering::Acquire) + 1;
         let target = lock(&hub.outbox).queued;
         self.flushed(target).await?;
-        match lock(&hub.outbox).lost.tell(target) {
+        let mut outbox = lock(&hub.outbox);
+        let among = outbox.lost.among(first, target);
+        match outbox.lost.tell(target).or(among) {
             Some(why) => Err(maybe_sent(why).while_doing(hub.doing("flush"))),
             None => Ok(()),
         }

@@ -13,6 +13,9 @@ use crate::latency::Latency;
 /// How long the last echoes may take after the load has ended.
 const LAST: Duration = Duration::from_secs(2);
 
+/// How long a peer that does not echo may take to take the rest.
+const DRAIN: Duration = Duration::from_secs(10);
+
 /// What each connection carries.
 #[derive(Clone, Copy)]
 pub(super) struct Load {
@@ -67,19 +70,25 @@ async fn one_way(
     sender: &Sender,
     receiver: Receiver,
     load: Load,
-    stopped: watch::Receiver<bool>,
+    mut stopped: watch::Receiver<bool>,
 ) -> Measured {
     // What the other end says is discarded.
     drop(receiver);
     let mut measured = Measured::new();
     let packet = Packet::text("x".repeat(load.size));
-    while !*stopped.borrow() {
-        if let Err(why) = sender.send(packet.clone()).await {
-            measured.failed(why);
-            break;
+    let sending = async {
+        while !*stopped.borrow() {
+            tokio::select! {
+                sent = sender.send(packet.clone()) => sent?,
+                // A peer that takes nothing does not keep us.
+                _ = stopped.wait_for(|stop| *stop) => break,
+            }
         }
-    }
-    if let Err(why) = sender.flush().await {
+        let late =
+            |_| Err(Error::new(ErrorKind::Timeout, format!("the peer did not take all within {DRAIN:?}")));
+        timeout(DRAIN, sender.flush()).await.unwrap_or_else(late)
+    };
+    if let Err(why) = sending.await {
         measured.failed(why);
     }
     measured.packets = sender.stats().packets_sent;

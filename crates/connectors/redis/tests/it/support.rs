@@ -1,5 +1,7 @@
 //! Servers, and what is in them.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -67,13 +69,22 @@ fn run(mut command: Command, port: u16, folder: &TempDir, more: &[String]) -> Ch
     listening(command.stdout(Stdio::null()).spawn().unwrap(), port)
 }
 
+/// Waits until it answers, having read again what it had on disk.
 fn listening(child: Child, port: u16) -> Child {
     let started = std::time::Instant::now();
-    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(started.elapsed() < Duration::from_secs(30), "redis-server does not listen after 30 s");
+    while !answers(port).unwrap_or(false) {
+        assert!(started.elapsed() < Duration::from_secs(30), "redis-server does not answer after 30 s");
         std::thread::sleep(Duration::from_millis(10));
     }
     child
+}
+
+fn answers(port: u16) -> std::io::Result<bool> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.write_all(b"PING\r\n")?;
+    let mut answer = [0; 8];
+    stream.read_exact(&mut answer[..5])?;
+    Ok(!answer.starts_with(b"-LOAD"))
 }
 
 impl Drop for Redis {
