@@ -53,7 +53,7 @@ impl Endpoint {
     /// Errors: `Config`, with the position and the part that is wrong.
     pub fn parse(text: &str) -> Result<Self> {
         if text.contains(['{', '}', '|']) {
-            return Self::parse(&text.replace('{', "%7B").replace('}', "%7D").replace('|', "%7C"));
+            return Self::parse_template(text);
         }
         let uri = Uri::parse(text).map_err(|why| syntax(text, why.index(), &why.to_string()))?;
         let scheme = uri.scheme().as_str().to_ascii_lowercase();
@@ -96,6 +96,18 @@ impl Endpoint {
             text: text.to_owned(),
             shown,
         })))
+    }
+
+    /// Parses a URL with characters that no URL has (RFC 3986 section 2).
+    fn parse_template(text: &str) -> Result<Self> {
+        const WRITTEN: [(&str, &str); 3] = [("{", "%7B"), ("}", "%7D"), ("|", "%7C")];
+        let url = WRITTEN.iter().fold(text.to_owned(), |url, (plain, written)| url.replace(plain, written));
+        let mut endpoint = Self::parse(&url)?;
+        let parts = Arc::make_mut(&mut endpoint.0);
+        parts.shown =
+            WRITTEN.iter().fold(parts.shown.clone(), |shown, (plain, written)| shown.replace(written, plain));
+        text.clone_into(&mut parts.text);
+        Ok(endpoint)
     }
 
     /// The same endpoint with an option set, as if it stood in the fragment.

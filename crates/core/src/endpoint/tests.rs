@@ -66,5 +66,8 @@ fn an_option_with_a_bad_value_says_what_it_takes() {
 fn templates_may_stand_in_paths_and_options_as_they_are() {
     let endpoint = Endpoint::parse("redis://h/events-{session_id|none}?fields=a:{/b}").unwrap();
     assert_eq!(endpoint.path(), "/events-{session_id|none}");
+    assert_eq!(endpoint.as_str(), "redis://h/events-{session_id|none}?fields=a:{/b}");
+    assert_eq!(endpoint.to_string(), endpoint.as_str());
+    assert_eq!(endpoint.path_and_query(), "/events-%7Bsession_id%7Cnone%7D?fields=a:%7B/b%7D");
     assert_eq!(endpoint.query().collect::<Vec<_>>(), [("fields", "a:{/b}")]);
 }
