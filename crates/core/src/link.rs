@@ -31,7 +31,7 @@ pub trait ReadHalf: Send {
 /// An error of kind `Gap` says that the link goes on and has given up packets that it was to write or flush: those who
 /// wait for them are told. Any other error is the end.
 pub trait WriteHalf: Send {
-    /// Takes from `out` until it is empty; `Pending` when the link takes no more for now.
+    /// Takes from `out` until it is empty; `Pending` while the link takes no more.
     ///
     /// With an [`Encoder`] `out` holds bytes, without one frames.
     fn poll_write(&mut self, cx: &mut Context<'_>, out: &mut SendBuf) -> Poll<Result<()>>;
