@@ -3,13 +3,11 @@
 //! Record: `1 u8 | when refused, microseconds since 1970, u64 | the event's number u64 | sink: u16 length, bytes | kind
 //! of error: u16 length, bytes | message: u16 length, bytes | the event's record`.
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Buf, BufMut, Bytes};
 use haul_core::{Error, Result};
-use haul_journal::{Journal, Seq};
-use tokio::sync::Mutex;
+use haul_journal::Seq;
 
 use crate::event::Event;
 use crate::record::{self, cut, malformed, micros, put_long, take_long};
@@ -68,50 +66,6 @@ pub(crate) fn decode(mut bytes: Bytes) -> Result<DeadLetter> {
         kind: take_long(&mut bytes)?,
         message: take_long(&mut bytes)?,
         event: record::decode(bytes)?,
-    })
-}
-
-/// How the journal of dead letters is opened. Blocks.
-pub(crate) type OpenJournal = Arc<dyn Fn() -> Result<Journal> + Send + Sync>;
-
-/// The journal of dead letters. One that failed is opened again at the next letter.
-pub(crate) struct DeadLetters {
-    open: OpenJournal,
-    journal: Mutex<Option<Journal>>,
-}
-
-impl DeadLetters {
-    pub(crate) fn new(open: OpenJournal, journal: Journal) -> Self {
-        Self { open, journal: Mutex::new(Some(journal)) }
-    }
-
-    /// Writes one, durably. Errors: what the journal answers; the letter may have been written.
-    pub(crate) async fn write(&self, letter: Bytes) -> Result<()> {
-        let mut held = self.journal.lock().await;
-        let journal = match &*held {
-            Some(journal) => journal,
-            None => held.insert(blocking(self.open.clone()).await?),
-        };
-        let written = journal.append(letter).await;
-        if written.is_err() {
-            *held = None;
-        }
-        written.map(drop)
-    }
-
-    pub(crate) async fn close(&self) -> Result<()> {
-        match self.journal.lock().await.take() {
-            Some(journal) => journal.close().await,
-            None => Ok(()),
-        }
-    }
-}
-
-/// Runs `open` where blocking is allowed.
-pub(crate) async fn blocking(open: OpenJournal) -> Result<Journal> {
-    let opened = tokio::task::spawn_blocking(move || open()).await;
-    opened.unwrap_or_else(|why| {
-        Err(Error::new(haul_core::ErrorKind::Internal, format!("open a journal: {why}")))
     })
 }
 

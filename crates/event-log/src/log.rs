@@ -8,21 +8,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
-use haul_core::{AnySink, Error, ErrorKind, Level, Packet, PacketId, Receipt, Result, Sink};
-use haul_journal::{Disk, Journal, Seq};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout_at};
+use haul_core::{AnySink, Error, ErrorKind, Level, Packet, PacketId, Receipt, Result};
+use haul_journal::{Disk, Journal};
+use haul_outbox::forward::{DeadLetters, Forwarding, OpenJournal, Route, SinkStatus, open_journal};
+use tokio::time::Instant;
 
-use crate::dead::{DeadLetters, OpenJournal, blocking};
 use crate::event::Event;
-use crate::forward::{Forwarder, NEVER, Trouble};
 use crate::options::Options;
 use crate::record;
 use crate::sink::SinkOptions;
-use crate::status::{Absent, Counters, SinkStatus, Status};
+use crate::status::{Absent, Status};
 use crate::view::{DEAD, EVENTS};
-use crate::window::Window;
 
 /// What cursors of sinks begin with.
 pub(crate) const CURSOR: &str = "sink:";
@@ -34,22 +30,8 @@ pub(crate) const CURSOR: &str = "sink:";
 pub struct EventLog {
     journal: Journal,
     dead: Arc<DeadLetters>,
-    sinks: Mutex<BTreeMap<String, Attached>>,
+    sinks: Mutex<BTreeMap<String, Forwarding>>,
     max_packet: u64,
-}
-
-struct Attached {
-    sink: AnySink,
-    counters: Arc<Counters>,
-    cursor: haul_journal::Cursor,
-    until: watch::Sender<Seq>,
-    task: JoinHandle<Result<()>>,
-}
-
-impl Drop for Attached {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
 }
 
 impl EventLog {
@@ -74,11 +56,10 @@ impl EventLog {
     }
 
     async fn open_with(options: &Options, open: OpenJournal, open_dead: OpenJournal) -> Result<Self> {
-        let journal = blocking(open).await?;
-        let letters = blocking(open_dead.clone()).await?;
+        let journal = open_journal(open).await?;
         Ok(Self {
             journal,
-            dead: Arc::new(DeadLetters::new(open_dead, letters)),
+            dead: Arc::new(DeadLetters::open(open_dead).await?),
             sinks: Mutex::default(),
             max_packet: options.max_packet,
         })
@@ -118,10 +99,7 @@ impl EventLog {
 
     /// Forwards to `sink` under `name`, from where a sink of that name had come, or from the oldest event on.
     ///
-    /// Delivery is at least once and in order per session. A failure that may pass, and one that is the sink's own
-    /// (`Config`, `Unauthorized`, `Tls`), is tried again for ever; any other permanent one makes the event a dead
-    /// letter. Behind an event that failed those of its session wait; other sessions go on, as far as
-    /// [`SinkOptions::ahead`] says.
+    /// Delivery is at least once and in order per session, as [`Forwarding`] says.
     ///
     /// Errors: `Config` if one of that name is attached, for a bad name, or for options without sense; `Io` or `Closed` from the log.
     pub async fn attach(&self, name: &str, sink: AnySink, options: SinkOptions) -> Result<()> {
@@ -130,35 +108,23 @@ impl EventLog {
         if name.is_empty() {
             return Err(Error::new(ErrorKind::Config, "a sink needs a name"));
         }
-        options.check().map_err(|why| why.while_doing(format!("attach sink {name}")))?;
+        options.delivery.check().map_err(|why| why.while_doing(format!("attach sink {name}")))?;
         if self.lock().contains_key(name) {
             return Err(taken());
         }
         let cursor = self.journal.cursor(format!("{CURSOR}{name}")).await?;
-        let position = cursor.position().unwrap_or_else(|| self.journal.first());
-        let counters = Arc::new(Counters::from(position));
-        let (until, told) = watch::channel(NEVER);
-        let forwarder = Forwarder {
+        let route = Route {
             name: name.to_owned(),
-            sink: sink.clone(),
-            window: Window::new(options.order, options.ahead, position),
-            options,
-            reader: self.journal.reader(position)?,
-            cursor: cursor.clone(),
-            committed: position,
-            commit_at: Instant::now(),
-            counters: counters.clone(),
+            sink,
+            options: options.delivery,
+            records: Arc::new(options),
             dead: self.dead.clone(),
-            until: told,
-            trouble: Trouble::default(),
-            read_at: None,
         };
         let mut sinks = self.lock();
         if sinks.contains_key(name) {
             return Err(taken());
         }
-        let attached = Attached { sink, counters, cursor, until, task: tokio::spawn(forwarder.run()) };
-        sinks.insert(name.to_owned(), attached);
+        sinks.insert(name.to_owned(), Forwarding::start(&self.journal, cursor, route)?);
         Ok(())
     }
 
@@ -169,7 +135,7 @@ impl EventLog {
     pub async fn detach(&self, name: &str, deadline: Duration) -> Result<SinkStatus> {
         let missing = || Error::new(ErrorKind::NotFound, format!("no sink {name} is attached"));
         let attached = self.lock().remove(name).ok_or_else(missing)?;
-        let (status, closed) = self.end(name, attached, Instant::now() + deadline).await;
+        let (status, closed) = attached.end(deadline).await;
         closed.map(|()| status)
     }
 
@@ -186,24 +152,6 @@ impl EventLog {
         self.journal.cursor(cursor).await?.remove().await
     }
 
-    async fn end(&self, name: &str, mut attached: Attached, deadline: Instant) -> (SinkStatus, Result<()>) {
-        attached.until.send_replace(self.journal.next());
-        if timeout_at(deadline, &mut attached.task).await.is_err() {
-            attached.task.abort();
-            if let Err(why) = attached.cursor.commit(attached.counters.done()).await {
-                // It is given again what it already has: at least once.
-                tracing::warn!(sink = name, "its position was not written: {why}");
-            }
-        }
-        // A sink that is stuck gets a little time to let go of what it holds.
-        let deadline = deadline.max(Instant::now() + Duration::from_millis(500));
-        let closed = match timeout_at(deadline, attached.sink.close()).await {
-            Ok(closed) => closed.map_err(|why| why.while_doing(format!("close sink {name}"))),
-            Err(_) => Err(Error::new(ErrorKind::Timeout, format!("close sink {name}: it takes too long"))),
-        };
-        (attached.counters.status(name, self.journal.next().0), closed)
-    }
-
     /// Ends forwarding when every sink has all there is or can only wait for what it failed, or at the deadline, closes
     /// the sinks and then the log. The answer says for each sink where it stands and how closing it went: what it has not got it gets next time.
     ///
@@ -211,12 +159,10 @@ impl EventLog {
     pub async fn close(&self, deadline: Duration) -> Result<Vec<(SinkStatus, Result<()>)>> {
         let deadline = Instant::now() + deadline;
         let sinks = std::mem::take(&mut *self.lock());
-        for attached in sinks.values() {
-            attached.until.send_replace(self.journal.next());
-        }
+        sinks.values().for_each(Forwarding::finish);
         let mut ends = Vec::new();
-        for (name, attached) in sinks {
-            ends.push(self.end(&name, attached, deadline).await);
+        for attached in sinks.into_values() {
+            ends.push(attached.end(deadline.saturating_duration_since(Instant::now())).await);
         }
         let dead = self.dead.close().await;
         self.journal.close().await.and(dead).map(|()| ends)
@@ -242,7 +188,7 @@ impl EventLog {
             queued_bytes: stats.queued_bytes,
             failure: self.failure().map(|why| why.to_string()),
             absent: absent.collect(),
-            sinks: sinks.iter().map(|(name, attached)| attached.counters.status(name, next)).collect(),
+            sinks: sinks.values().map(Forwarding::status).collect(),
         }
     }
 
@@ -251,7 +197,7 @@ impl EventLog {
         self.journal.failure()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Attached>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Forwarding>> {
         self.sinks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -110,5 +110,5 @@ fn a_route_over_several_sinks_leaves_their_order_to_none_of_them() {
     let file = "[[route]]\nname = 'a'\nsink = 'null:'\nlayers = [{ type = 'balance', sinks = ['null:'] }]\n";
     let nothing = std::iter::empty::<(&str, &str)>().collect();
     let config = Config::parse(file, "haul.toml", Some(Profile::Dev), &nothing).unwrap();
-    assert_eq!(config.routes[0].sink_options().order, haul_event_log::Order::Strict);
+    assert_eq!(config.routes[0].sink_options().delivery.order, haul_event_log::Order::Strict);
 }

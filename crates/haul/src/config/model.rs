@@ -197,7 +197,7 @@ pub struct Backoff {
 
 impl Default for Backoff {
     fn default() -> Self {
-        let haul_core::Backoff { base, factor, cap } = SinkOptions::default().backoff;
+        let haul_core::Backoff { base, factor, cap } = SinkOptions::default().delivery.backoff;
         Self { base, factor, cap }
     }
 }

@@ -131,10 +131,10 @@ fn order_is_left_to_a_receiver_only_where_it_is_known_to_keep_it() {
         ("ws://host/?framing=lines", Order::Strict),
         ("kafka://host", Order::Strict),
     ] {
-        assert_eq!(Route::new("a", sink).sink_options().order, order, "{sink}");
+        assert_eq!(Route::new("a", sink).sink_options().delivery.order, order, "{sink}");
     }
     let asked = Route { order: Some(Order::Strict), ..Route::new("a", "null:") };
-    assert_eq!(asked.sink_options().order, Order::Strict);
+    assert_eq!(asked.sink_options().delivery.order, Order::Strict);
 }
 
 #[test]

@@ -171,12 +171,12 @@ fn said(log: &str, flags: &[&str], env: Option<&str>) -> String {
 
 #[test]
 fn what_it_says_about_itself_is_what_filter_flags_and_environment_ask_for() {
-    let stuck = "the sink takes no events";
+    let stuck = "the sink takes no packets";
     assert!(said("", &[], None).contains(stuck));
     assert!(!said("[log]\nfilter = 'off'", &[], None).contains(stuck));
     assert!(!said("", &["-q"], None).contains(stuck));
     assert!(said("[log]\nfilter = 'off'", &["-v"], None).contains(stuck));
-    let module = "haul_event_log::forward";
+    let module = "haul_outbox::forward";
     assert!(!said("", &["-v"], None).contains(module) && said("", &["-vv"], None).contains(module));
     assert!(said("[log]\nfilter = 'off'", &["-q"], Some("warn")).contains(stuck));
     let json = said("[log]\nformat = 'json'", &[], None);
