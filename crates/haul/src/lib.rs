@@ -22,6 +22,8 @@ pub use stack::{Connect, Stack, connect};
 
 #[cfg(feature = "adaptive")]
 pub use haul_adaptive as adaptive;
+#[cfg(feature = "amqp")]
+pub use haul_amqp as amqp;
 #[cfg(feature = "auth")]
 pub use haul_auth as auth;
 #[cfg(feature = "balance")]
@@ -56,6 +58,8 @@ pub use haul_log as log;
 pub use haul_mem as mem;
 #[cfg(feature = "mock")]
 pub use haul_mock as mock;
+#[cfg(feature = "nats")]
+pub use haul_nats as nats;
 #[cfg(feature = "null")]
 pub use haul_null as null;
 #[cfg(feature = "queue")]
@@ -72,6 +76,8 @@ pub use haul_retry as retry;
 pub use haul_serve as serve;
 #[cfg(feature = "session")]
 pub use haul_session as session;
+#[cfg(feature = "sqs")]
+pub use haul_sqs as sqs;
 #[cfg(feature = "sse")]
 pub use haul_sse as sse;
 #[cfg(feature = "tcp")]

@@ -23,10 +23,14 @@ pub fn registry() -> Registry {
         "tcp" haul_tcp ["tcp", "unix"];
         "ws" haul_ws ["ws", "wss"];
         "wt" haul_wt ["wt"];
+        "amqp" haul_amqp ["amqp", "amqps"];
         "file" haul_file ["file"];
         "log" haul_log ["log"];
+        "nats" haul_nats ["nats", "nats+tls"];
         "null" haul_null ["null"];
+        "postgres" haul_postgres ["postgres", "postgresql"];
         "redis" haul_redis ["redis", "rediss"];
+        "sqs" haul_sqs ["sqs"];
     }
     registry
 }
@@ -48,11 +52,18 @@ mod tests {
         ("ws", "ws", cfg!(feature = "ws"), &["dial", "listen"]),
         ("wss", "ws", cfg!(feature = "ws"), &["dial", "listen"]),
         ("wt", "wt", cfg!(feature = "wt"), &["dial", "listen"]),
+        ("amqp", "amqp", cfg!(feature = "amqp"), &["deliver", "read"]),
+        ("amqps", "amqp", cfg!(feature = "amqp"), &["deliver", "read"]),
         ("file", "file", cfg!(feature = "file"), &["deliver", "read"]),
         ("log", "log", cfg!(feature = "log"), &["deliver"]),
+        ("nats", "nats", cfg!(feature = "nats"), &["deliver", "read"]),
+        ("nats+tls", "nats", cfg!(feature = "nats"), &["deliver", "read"]),
         ("null", "null", cfg!(feature = "null"), &["deliver"]),
+        ("postgres", "postgres", cfg!(feature = "postgres"), &["deliver", "read"]),
+        ("postgresql", "postgres", cfg!(feature = "postgres"), &["deliver", "read"]),
         ("redis", "redis", cfg!(feature = "redis"), &["deliver", "read"]),
         ("rediss", "redis", cfg!(feature = "redis"), &["deliver", "read"]),
+        ("sqs", "sqs", cfg!(feature = "sqs"), &["deliver", "read"]),
     ];
 
     #[test]

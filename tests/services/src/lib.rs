@@ -1,9 +1,10 @@
 #![doc = include_str!("../README.md")]
 
 use std::{
-    env,
+    env, fs,
     io::{self, Write as _},
-    path::PathBuf,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
     process::Command,
     sync::OnceLock,
     time::Duration,
@@ -71,6 +72,72 @@ pub fn python_websockets() -> Option<Command> {
 /// The program `redis-server`, or `None` after saying what did not run.
 pub fn redis_server() -> Option<Command> {
     found("redis", "HAUL_REDIS_SERVER")
+}
+
+/// The program `nats-server`, or `None` after saying what did not run.
+pub fn nats_server() -> Option<Command> {
+    found("nats", "HAUL_NATS_SERVER")
+}
+
+/// Python with the package `nats`, or `None` after saying what did not run.
+pub fn python_nats() -> Option<Command> {
+    found("python-nats", "HAUL_PYTHON_NATS")
+}
+
+/// A program of PostgreSQL's, such as `initdb`, `postgres` or `psql`, that works in `folder`; `None` after saying what did not
+/// run. The server refuses root: started by root, it runs as the user `postgres`, who is given the folder.
+///
+/// # Panics
+/// When the folder cannot be given.
+pub fn postgres(program: &str, folder: &Path) -> Option<Command> {
+    let versions = found("postgresql", "HAUL_POSTGRESQL")?;
+    let versions = fs::read_dir(versions.get_program()).into_iter().flatten().flatten();
+    let number = |path: &PathBuf| path.file_name()?.to_str()?.parse::<u32>().ok();
+    let newest = versions.map(|version| version.path()).max_by_key(number)?;
+    let program = newest.join("bin").join(program);
+    let root = fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
+    let mut command = match root {
+        false => Command::new(program),
+        true => {
+            let given = Command::new("chown").args(["-R", "postgres:postgres"]).arg(folder).status();
+            assert!(given.is_ok_and(|status| status.success()), "chown {}", folder.display());
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]).arg(program);
+            command
+        }
+    };
+    command.current_dir(folder);
+    Some(command)
+}
+
+/// The program `rabbitmq-server`, or `None` after saying what did not run.
+pub fn rabbitmq_server() -> Option<Command> {
+    found("rabbitmq", "HAUL_RABBITMQ_SERVER")
+}
+
+/// Python with the package `pika`, or `None` after saying what did not run.
+pub fn python_pika() -> Option<Command> {
+    found("python-pika", "HAUL_PYTHON_PIKA")
+}
+
+/// Java with Apache Kafka on its class path, in little memory, or `None` after saying what did not run. Its programs are
+/// `kafka.tools.StorageTool` and `kafka.Kafka`.
+pub fn kafka() -> Option<Command> {
+    let jars = found("kafka", "HAUL_KAFKA_JARS")?;
+    let mut java = Command::new("java");
+    java.args(["-Xms64m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]);
+    java.arg(jars.get_program());
+    Some(java)
+}
+
+/// The program `kcat`, or `None` after saying what did not run.
+pub fn kcat() -> Option<Command> {
+    found("kcat", "HAUL_KCAT")
+}
+
+/// Python with the packages `moto` and `boto3`, or `None` after saying what did not run.
+pub fn moto() -> Option<Command> {
+    found("moto", "HAUL_PYTHON_MOTO")
 }
 
 /// Node.js, with the package `ws` where `require` finds it, or `None` after saying what did not run.

@@ -13,11 +13,17 @@ pub(super) const SIDEWAYS: &[(&str, &str)] = &[
     // Event streams are HTTP, and name its options for TLS.
     ("haul-sse", "haul-http"),
     ("haul-sse", "haul-tls"),
+    // The client of PostgreSQL leaves TLS to others.
+    ("haul-postgres", "haul-tls"),
+    // amqps:// is TLS below AMQP.
+    ("haul-amqp", "haul-tls"),
     // QUIC is encrypted always.
     ("haul-quic", "haul-tls"),
     // So is WebTransport, whose streams and datagrams are QUIC's.
     ("haul-wt", "haul-tls"),
     ("haul-wt", "haul-quic"),
+    // nats:// over TLS, with haul's options for it.
+    ("haul-nats", "haul-tls"),
 ];
 
 /// Files that a crate does without: crate, file below `src`.
