@@ -1,0 +1,334 @@
+//! Servers that are away, stuck, full, or do not know us.
+
+mod histories;
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use haul_core::{Deliver, DeliverAll, ErrorKind, Level, Packet, Receipt, Sent, Sink, Source, Status};
+use haul_faults::{Cut, TcpFaults, TcpRelay};
+use haul_tls::SelfSigned;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::server::Postgres;
+use crate::support::{facts, queue, sink, soon};
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_said_to_have_got_nothing() {
+    let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let sink = sink(&format!("postgres://u@127.0.0.1:{port}/db?table=t"));
+    let why = sink.ready().await.unwrap_err();
+    assert_eq!(facts(&why), (ErrorKind::Connect, Status::Transient, Sent::No), "{why}");
+    let why = sink.deliver(Packet::text("x")).await.unwrap_err();
+    assert_eq!(facts(&why), (ErrorKind::Connect, Status::Transient, Sent::No), "{why}");
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_is_given_up_on() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let sink = sink(&format!("postgres://u@127.0.0.1:{port}/db?table=t&connect_timeout=200ms"));
+    let why = soon("the timeout", sink.deliver(Packet::text("x"))).await.unwrap_err();
+    assert_eq!(facts(&why), (ErrorKind::Timeout, Status::Transient, Sent::No), "{why}");
+}
+
+#[tokio::test]
+async fn who_is_not_let_in_is_refused_for_good() {
+    let rules = |data: &Path| {
+        let rules = "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
+        std::fs::write(data.join("pg_hba.conf"), rules).unwrap();
+    };
+    let Some(postgres) = Postgres::start_with(&[], rules) else { return };
+    postgres.psql("create table t (n int); create role app login password 'secret'");
+    let to = |who: &str, rest: &str| sink(&format!("postgres://{who}@127.0.0.1:{}/{rest}", postgres.port));
+    for (who, rest, kind) in [
+        ("app", "postgres?table=t", ErrorKind::Unauthorized),
+        ("app:wrong", "postgres?table=t", ErrorKind::Unauthorized),
+        ("nobody:wrong", "postgres?table=t", ErrorKind::Unauthorized),
+        ("app:secret", "nowhere?table=t", ErrorKind::NotFound),
+        ("app:secret", "postgres?table=t&create=true", ErrorKind::NotFound),
+        ("app:secret", "postgres?table=other&create=true", ErrorKind::Unauthorized),
+    ] {
+        let why = to(who, rest).deliver(Packet::text("x")).await.unwrap_err();
+        assert_eq!(facts(&why), (kind, Status::Permanent, Sent::No), "{who} {rest}: {why}");
+        assert!(!format!("{why:?}").contains("wrong@"), "it shows the password: {why:?}");
+    }
+    postgres.psql("grant create on schema public to app");
+    to("app:secret", "postgres?table=mine&create=true").deliver(Packet::text("x")).await.unwrap();
+}
+
+/// Lets a server speak TLS with this certificate.
+fn speaks_tls(identity: &SelfSigned) -> impl FnOnce(&Path) {
+    move |data| {
+        std::fs::write(data.join("server.crt"), &identity.certificate_pem).unwrap();
+        std::fs::write(data.join("server.key"), &identity.key_pem).unwrap();
+        let own = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(data.join("server.key"), own).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn tls_is_checked_where_it_is_required_and_taken_where_it_is_there() {
+    let (identity, other) =
+        (SelfSigned::new(["localhost"]).unwrap(), SelfSigned::new(["localhost"]).unwrap());
+    let Some(postgres) = Postgres::start_with(&["ssl=on"], speaks_tls(&identity)) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (right, wrong) = (folder.path().join("right.pem"), folder.path().join("wrong.pem"));
+    std::fs::write(&right, &identity.certificate_pem).unwrap();
+    std::fs::write(&wrong, &other.certificate_pem).unwrap();
+    let to = |host: &str, options: &str| {
+        let url = format!("postgres://postgres@{host}:{}/postgres?table=t&create=true", postgres.port);
+        sink(&format!("{url}&application_name=tls{options}"))
+    };
+    let encrypted = "select bool_and(ssl) from pg_stat_ssl join pg_stat_activity using (pid) \
+        where application_name = 'tls'";
+    let (right, wrong) = (format!("&ca={}", right.display()), format!("&ca={}", wrong.display()));
+    for options in ["", &right, &format!("&sslmode=require&pin={}", identity.fingerprint)] {
+        let sink = to("localhost", options);
+        sink.deliver(Packet::text("x")).await.unwrap_or_else(|why| panic!("{options}: {why}"));
+        assert_eq!(postgres.psql(encrypted), "t", "{options}");
+        sink.close().await.unwrap();
+    }
+    for (host, options) in [("localhost", &*wrong), ("127.0.0.1", &right), ("localhost", "&sslmode=require")]
+    {
+        let why = to(host, options).deliver(Packet::text("x")).await.unwrap_err();
+        assert_eq!(facts(&why), (ErrorKind::Tls, Status::Permanent, Sent::No), "{host} {options}: {why}");
+    }
+
+    let Some(plain) = Postgres::start(&[]) else { return };
+    let sink = sink(&plain.url("table=t&create=true").replace("disable", "require"));
+    let why = sink.deliver(Packet::text("x")).await.unwrap_err();
+    assert_eq!(facts(&why), (ErrorKind::Tls, Status::Permanent, Sent::No), "{why}");
+}
+
+/// Makes a table `t` that refuses packets with metadata `code` by that SQLSTATE, and lets `sleep` sleep for so long.
+async fn refusing(postgres: &Postgres) {
+    sink(&postgres.url("table=t&create=true")).ready().await.unwrap();
+    postgres.psql(
+        "create function refuse() returns trigger language plpgsql as $$ begin
+            perform pg_sleep((new.metadata->>'sleep')::float8);
+            if new.metadata ? 'code' then
+                raise exception 'as it was told' using errcode = new.metadata->>'code';
+            end if;
+            return new;
+        end $$;
+        create trigger refuse before insert on t for each row execute function refuse()",
+    );
+}
+
+#[tokio::test]
+async fn what_the_server_says_decides_whether_to_try_again() {
+    let Some(postgres) = Postgres::start(&[]) else { return };
+    refusing(&postgres).await;
+    let sink = sink(&postgres.url("table=t"));
+    for (code, kind, status) in [
+        ("40001", ErrorKind::Overloaded, Status::Transient),
+        ("40P01", ErrorKind::Overloaded, Status::Transient),
+        ("53100", ErrorKind::Overloaded, Status::Transient),
+        ("53200", ErrorKind::Overloaded, Status::Transient),
+        ("25006", ErrorKind::Overloaded, Status::Transient),
+        ("55P03", ErrorKind::Overloaded, Status::Transient),
+        ("58030", ErrorKind::Overloaded, Status::Transient),
+        ("XX000", ErrorKind::Overloaded, Status::Transient),
+        ("57014", ErrorKind::Timeout, Status::Transient),
+        ("0A000", ErrorKind::Rejected, Status::Transient),
+        ("23514", ErrorKind::Rejected, Status::Permanent),
+        ("P0001", ErrorKind::Rejected, Status::Permanent),
+        ("22003", ErrorKind::Codec, Status::Permanent),
+        ("54000", ErrorKind::TooLarge, Status::Permanent),
+        ("42501", ErrorKind::Unauthorized, Status::Permanent),
+        ("42P01", ErrorKind::NotFound, Status::Permanent),
+        ("42804", ErrorKind::Config, Status::Permanent),
+    ] {
+        let why = sink.deliver(Packet::text("x").with("code", code)).await.unwrap_err();
+        assert_eq!(facts(&why), (kind, status, Sent::No), "{code}: {why}");
+        assert!(why.to_string().contains("as it was told") && why.to_string().contains(code), "{why}");
+        sink.deliver(Packet::text("y")).await.unwrap();
+    }
+    // What ends the connection may have come after the commit.
+    let why = sink.deliver(Packet::text("x").with("code", "57P01")).await.unwrap_err();
+    assert_eq!(facts(&why), (ErrorKind::Closed, Status::Transient, Sent::Maybe), "{why}");
+}
+
+#[tokio::test]
+async fn behind_a_failure_that_may_pass_nothing_is_tried() {
+    let Some(postgres) = Postgres::start(&[]) else { return };
+    refusing(&postgres).await;
+    let text = Packet::text;
+    let batch = vec![text("1"), text("2").with("code", "40001"), text("3"), text("4")];
+    let sink = sink(&postgres.url("table=t&rows=1"));
+    let outcomes = sink.deliver_all(batch).await.unwrap();
+    let [first, refused, third, fourth] = <[_; 4]>::try_from(outcomes).unwrap();
+    first.unwrap();
+    assert!(refused.unwrap_err().to_string().contains("as it was told"));
+    for behind in [third, fourth] {
+        let why = behind.unwrap_err();
+        assert_eq!(facts(&why), (ErrorKind::Overloaded, Status::Transient, Sent::No), "{why}");
+        assert!(why.to_string().contains("not tried"), "{why}");
+    }
+    assert_eq!(postgres.psql("select encode(payload, 'escape') from t"), "1");
+}
+
+#[tokio::test]
+async fn a_statement_that_takes_too_long_is_undone_by_the_server() {
+    let Some(postgres) = Postgres::start(&[]) else { return };
+    refusing(&postgres).await;
+    let sink = sink(&postgres.url("table=t&timeout=300ms"));
+    let slow = sink.deliver(Packet::text("slow").with("sleep", "3600"));
+    let why = soon("the timeout", slow).await.unwrap_err();
+    assert_eq!((why.kind(), why.status()), (ErrorKind::Timeout, Status::Transient), "{why}");
+    soon("a delivery", async { while sink.deliver(Packet::text("x")).await.is_err() {} }).await;
+    assert_eq!(postgres.psql("select count(*) from t where metadata ? 'sleep'"), "0");
+}
+
+#[tokio::test]
+async fn a_standby_and_a_server_without_a_place_may_be_tried_again() {
+    let few = ["max_connections=1", "superuser_reserved_connections=0", "max_wal_senders=0"];
+    let Some(postgres) = Postgres::start(&few) else { return };
+    let url = postgres.url("table=t&create=true");
+    let (first, second) = (sink(&url), sink(&url));
+    soon("a place", async { while first.ready().await.is_err() {} }).await;
+    let why = second.deliver(Packet::text("x")).await.unwrap_err();
+    assert_eq!(facts(&why), (ErrorKind::Overloaded, Status::Transient, Sent::No), "{why}");
+    first.close().await.unwrap();
+    soon("a place", async { while second.ready().await.is_err() {} }).await;
+    second.close().await.unwrap();
+
+    let read_only = sink(&format!("{url}&options=-c%20default_transaction_read_only%3Don"));
+    let why = soon("an answer", async {
+        loop {
+            match read_only.deliver(Packet::text("x")).await.unwrap_err() {
+                // The place is not free yet.
+                why if why.to_string().contains("53300") => {}
+                why => break why,
+            }
+        }
+    });
+    let why = why.await;
+    assert_eq!(facts(&why), (ErrorKind::Overloaded, Status::Transient, Sent::No), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_stands_still_is_given_up_on_and_used_again_when_it_moves() {
+    let Some(postgres) = Postgres::start(&[]) else { return };
+    let sink = sink(&postgres.url("table=t&create=true&timeout=300ms"));
+    soon("a delivery", async { while sink.deliver(Packet::text("1")).await.is_err() {} }).await;
+    let packet = Packet::text("2").identified();
+    postgres.signal_all("-STOP");
+    let why = soon("the timeout", sink.deliver(packet.clone())).await.unwrap_err();
+    assert_eq!(facts(&why), (ErrorKind::Timeout, Status::Transient, Sent::Maybe), "{why}");
+    postgres.signal_all("-CONT");
+    soon("a delivery", async { while sink.deliver(packet.clone()).await.is_err() {} }).await;
+    let count = format!("select count(*) from t where id = '{}'", packet.id().unwrap());
+    assert_eq!(postgres.psql(&count), "1");
+}
+
+/// A way to the server that, once told, ends where the server answers: what was asked is done, and nobody learns of it.
+async fn without_answers(postgres: &Postgres) -> (u16, Arc<AtomicBool>) {
+    let (listener, to) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), postgres.port);
+    let (port, deaf) = (listener.local_addr().unwrap().port(), Arc::new(AtomicBool::new(false)));
+    tokio::spawn({
+        let deaf = deaf.clone();
+        async move {
+            loop {
+                let (near, deaf) = (listener.accept().await.unwrap().0, deaf.clone());
+                tokio::spawn(async move {
+                    let far = TcpStream::connect(("127.0.0.1", to)).await?;
+                    let ((mut from, mut back), (mut answers, mut on)) = (near.into_split(), far.into_split());
+                    let asks = tokio::spawn(async move { tokio::io::copy(&mut from, &mut on).await });
+                    let mut some = vec![0; 4096];
+                    loop {
+                        let many = answers.read(&mut some).await?;
+                        if many == 0 || deaf.load(Ordering::Acquire) {
+                            asks.abort();
+                            return std::io::Result::Ok(());
+                        }
+                        back.write_all(&some[..many]).await?;
+                    }
+                });
+            }
+        }
+    });
+    (port, deaf)
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_between_commit_and_answer_leaves_a_maybe_and_no_duplicate() {
+    let Some(postgres) = Postgres::start(&[]) else { return };
+    let (port, deaf) = without_answers(&postgres).await;
+    let url = postgres.url("table=t&create=true").replace(&postgres.port.to_string(), &port.to_string());
+    let sink = sink(&url);
+    sink.ready().await.unwrap();
+    deaf.store(true, Ordering::Release);
+    let packet = Packet::text("x").identified();
+    let why = soon("the end", sink.deliver(packet.clone())).await.unwrap_err();
+    assert_eq!(facts(&why), (ErrorKind::Closed, Status::Transient, Sent::Maybe), "{why}");
+    assert_eq!(postgres.psql("select count(*) from t"), "1");
+    deaf.store(false, Ordering::Release);
+    let receipt = soon("the receipt", sink.deliver(packet)).await.unwrap();
+    assert_eq!(receipt.reference.as_deref(), Some(&*postgres.psql("select seq from t")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_connection_that_was_lost_is_made_anew_before_anything_is_sent() {
+    let Some(mut postgres) = Postgres::start(&[]) else { return };
+    let target = format!("127.0.0.1:{}", postgres.port).parse().unwrap();
+    let relay = TcpRelay::new(target, 1, TcpFaults::default()).await.unwrap();
+    let url = postgres.url("table=t&create=true");
+    let sink = sink(&url.replace(&postgres.port.to_string(), &relay.address().port().to_string()));
+    sink.deliver(Packet::text("1")).await.unwrap();
+    relay.cut(Cut::Reset);
+    soon("the cut", relay.until(|stats| stats.open == 0)).await;
+    soon("a delivery", async { while sink.deliver(Packet::text("2")).await.is_err() {} }).await;
+
+    tokio::task::block_in_place(|| postgres.stop());
+    let why = soon("a refusal", async {
+        loop {
+            // The relay takes the connection, and resets it.
+            let why = sink.deliver(Packet::text("nobody")).await.unwrap_err();
+            if why.sent() == Sent::No {
+                break why;
+            }
+        }
+    })
+    .await;
+    assert_eq!(facts(&why), (ErrorKind::Connect, Status::Transient, Sent::No), "{why}");
+    tokio::task::block_in_place(|| postgres.start_again());
+    soon("a delivery", async { while sink.deliver(Packet::text("3")).await.is_err() {} }).await;
+    let texts = postgres.psql("select encode(payload, 'escape') from t order by seq");
+    assert_eq!(texts.replace("nobody\n", ""), "1\n2\n3");
+}
+
+#[tokio::test]
+async fn a_table_that_is_dropped_is_told_and_made_again() {
+    let Some(postgres) = Postgres::start(&[]) else { return };
+    let sink = sink(&postgres.url("table=t&create=true"));
+    sink.deliver(Packet::text("1")).await.unwrap();
+    postgres.psql("drop table t");
+    let why = sink.deliver(Packet::text("2")).await.unwrap_err();
+    assert_eq!(facts(&why), (ErrorKind::NotFound, Status::Permanent, Sent::No), "{why}");
+    sink.deliver(Packet::text("3")).await.unwrap();
+    assert_eq!(postgres.psql("select encode(payload, 'escape') from t"), "3");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_acknowledgement_that_fails_is_told_and_the_packet_given_again() {
+    let Some(mut postgres) = Postgres::start(&[]) else { return };
+    let url = postgres.url("table=t&create=true&connect_timeout=500ms");
+    sink(&url).deliver(Packet::text("x")).await.unwrap();
+    let mut source = queue(&url);
+    let held = soon("a packet", source.next()).await.unwrap().unwrap();
+    tokio::task::block_in_place(|| postgres.stop());
+    let receipt = || Receipt::new(Level::Stored, None);
+    let why = soon("the failure", held.ack(receipt())).await.unwrap_err();
+    assert_eq!(why.kind(), ErrorKind::Closed, "{why}");
+    tokio::task::block_in_place(|| postgres.start_again());
+    let again = soon("the packet again", source.next()).await.unwrap().unwrap();
+    soon("the acknowledgement", again.ack(receipt())).await.unwrap();
+    assert_eq!(postgres.psql("select count(*) from t"), "0");
+    tokio::time::timeout(Duration::from_millis(200), source.next()).await.unwrap_err();
+}
