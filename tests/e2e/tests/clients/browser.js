@@ -1,8 +1,44 @@
 // browser.js PAGE: runs the script on standard input in a page of Chromium, with `haul` being haul.js. Prints as JSON what it
-// returns, which requests went to foreign origins, and what the page's policy refused.
+// returns, which requests went to foreign origins, and what the page's policy refused. What the page, its connections and
+// its WebSockets say goes to standard error as it happens: a page that never returns has told why.
 
 const { readFileSync } = require("node:fs");
 const { chromium } = require("playwright-core");
+
+const tell = (...words) => console.error(`${Math.round(performance.now())} ms:`, ...words);
+
+/** A control frame that goes over a WebSocket. */
+const isControl = (frame) => typeof frame !== "string" && frame[0] === 0x20;
+
+function listenTo(socket) {
+    tell("WebSocket to", socket.url());
+    for (const [event, word] of [["framesent", "sent"], ["framereceived", "received"]]) {
+        socket.on(event, ({ payload }) => isControl(payload) && tell(word, JSON.stringify(payload.toString("latin1").slice(1))));
+    }
+    socket.on("socketerror", (error) => tell("WebSocket failed:", error));
+    socket.on("close", () => tell("WebSocket closed:", socket.url()));
+}
+
+/** haul.js, whose connections say what becomes of them. */
+async function told() {
+    const module = await import("/haul.js");
+    let connections = 0;
+    const connect = async (...asked) => {
+        const name = `connection ${connections += 1}`;
+        console.debug(name, `${asked[0]}`);
+        const connection = await module.connect(...asked).catch((error) => {
+            console.debug(name, `was refused: ${error.message}`);
+            throw error;
+        });
+        let last;
+        const look = () => last !== connection.state && console.debug(name, (last = connection.state).name, `${last.error?.message ?? ""}`);
+        look();
+        const looking = setInterval(look, 1000);
+        connection.closed.catch(() => {}).then(look).then(() => clearInterval(looking));
+        return connection;
+    };
+    return { ...module, connect };
+}
 
 async function main() {
     const browser = await chromium.launch({ executablePath: process.env.HAUL_CHROMIUM, args: ["--no-sandbox"] });
@@ -12,13 +48,14 @@ async function main() {
         page.on("pageerror", (error) => {
             broken = error;
         });
-        page.on("console", (message) => console.error(message.text()));
+        page.on("console", (message) => tell(message.text()));
         const asks = (request) => {
             const { host, protocol } = new URL(request.url());
             if (protocol !== "data:" && host !== own) foreign.push(request.url());
         };
         page.on("request", asks);
         page.on("websocket", asks);
+        page.on("websocket", listenTo);
         await page.addInitScript(() => {
             window.violations = [];
             addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI }) => {
@@ -26,8 +63,9 @@ async function main() {
             });
         });
         await page.goto(process.argv[2]);
+        tell("the page is there");
         const script = readFileSync(0, "utf8");
-        const result = await page.evaluate(`(async () => { const haul = await import("/haul.js"); ${script} })()`);
+        const result = await page.evaluate(`(async () => { ${told} const haul = await told(); ${script} })()`);
         if (broken) throw broken;
         console.log(JSON.stringify({ result: result ?? null, foreign, violations: await page.evaluate("window.violations") }));
     } finally {

@@ -11,17 +11,19 @@ use haul_core::{
 };
 use haul_session::{Acceptor, AcceptorOptions};
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
+use tokio::time::timeout;
 
 use crate::session::Cutter;
 
 const MODULE: &str = include_str!("../../../../crates/serve/web/haul.js");
 
+/// How long a browser may take: it starts, and does all that its script says, beside others.
+const PATIENCE: Duration = Duration::from_secs(180);
+
 pub(crate) async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(60), work)
-        .await
-        .unwrap_or_else(|_| panic!("waited 60 s for {what}"))
+    timeout(Duration::from_secs(60), work).await.unwrap_or_else(|_| panic!("waited 60 s for {what}"))
 }
 
 /// An empty page with the module beside it.
@@ -59,11 +61,24 @@ pub(crate) async fn visit((command, file): Runner, url: &str, script: &str) -> V
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(script.as_bytes()).await.unwrap();
-    let output = soon("the page", child.wait_with_output()).await.unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let mut seen: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let (mut answer, mut said) = (Vec::new(), Vec::new());
+    let running = async {
+        let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        tokio::join!(gather(stdout, &mut answer), gather(stderr, &mut said));
+        child.wait().await.unwrap()
+    };
+    let ended = timeout(PATIENCE, running).await;
+    let said = String::from_utf8_lossy(&said);
+    let status = ended.unwrap_or_else(|_| panic!("waited {PATIENCE:?} for the page, which said:\n{said}"));
+    assert!(status.success(), "the page failed, and said:\n{said}");
+    let mut seen: Value = serde_json::from_slice(&answer).unwrap();
     let mut take = |name| seen[name].take();
     Visit { result: take("result"), foreign: take("foreign"), violations: take("violations") }
+}
+
+/// Reads to the end; what was read stays if it is given up before.
+async fn gather(mut from: impl AsyncRead + Unpin, all: &mut Vec<u8>) {
+    while from.read_buf(all).await.unwrap() > 0 {}
 }
 
 pub(crate) fn chromium() -> Option<Runner> {
@@ -80,7 +95,10 @@ pub(crate) async fn in_a_page<T>(script: &str, serving: impl Future<Output = T>)
     let site = site().await;
     let url = format!("http://127.0.0.1:{}/", site.local_endpoint().port().unwrap());
     let running = async { visit(chromium, &url, script).await.result };
-    Some(soon("the page", async { tokio::join!(running, serving) }).await)
+    let (seen, served) = tokio::join!(running, timeout(PATIENCE, serving));
+    let served = served
+        .unwrap_or_else(|_| panic!("waited {PATIENCE:?} for what serves the page, which answered {seen}"));
+    Some((seen, served))
 }
 
 pub(crate) async fn listen(url: &str) -> (Listener, String) {
@@ -370,9 +388,12 @@ async fn a_page_is_told_what_may_be_lost_when_its_session_is_no_more_and_goes_on
     );
     let serving = async {
         let mut told = accept(&control).await;
-        let _first = accept(&listener).await;
+        let first = accept(&listener).await;
         assert_eq!(told.recv().await.unwrap().unwrap().as_text(), Some("cut"));
-        cutter.cut_all();
+        // A page that came back before the session has ended would go on with it.
+        cutter.cut_off();
+        first.watch().over().await;
+        cutter.go_on();
         let mut second = accept(&listener).await;
         let gap = second.recv().await.unwrap_err();
         assert_eq!(gap.kind(), ErrorKind::Gap);
@@ -438,7 +459,7 @@ async fn a_page_takes_the_transport_that_opens_and_begins_with_it_the_next_time(
         const none = await haul.connect([refused, "ws://127.0.0.1:2/"], {{ adaptive }}).catch((error) => error);
         return {{
             first: await won(["{silent}", "{url}"]), again: await won(["{silent}a", "{url}b"]),
-            preferred: await won([wt, "{url}"]), fallback: await won([refused, wt]),
+            preferred: await won([wt, refused]), fallback: await won([refused, wt]),
             none: [none.kind, none.status, none.message.split("; ").length],
         }};
         "#

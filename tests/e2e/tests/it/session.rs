@@ -10,7 +10,7 @@ pub(crate) struct Cutter {
 
 impl Cutter {
     /// Between `least` and twice as many bytes pass, either way, before each cut; `None` for no cut but
-    /// [`cut_all`](Self::cut_all).
+    /// [`cut_off`](Self::cut_off).
     pub(crate) async fn new(target: u16, seed: u64, least: Option<u64>) -> Self {
         let cut_after = least.map(|least| (least, Cut::End));
         let faults = TcpFaults { cut_after, ..TcpFaults::default() };
@@ -18,7 +18,13 @@ impl Cutter {
         Self { port: relay.address().port(), relay }
     }
 
-    pub(crate) fn cut_all(&self) {
+    /// Cuts all connections, and lets nobody come back until [`go_on`](Self::go_on).
+    pub(crate) fn cut_off(&self) {
+        self.relay.refuse();
         self.relay.cut(Cut::Reset);
+    }
+
+    pub(crate) fn go_on(&self) {
+        self.relay.go_on();
     }
 }
