@@ -1430,7 +1430,7 @@ class Session extends Told {
 
     async #open(link) {
         const window = this.#options.session.replayBytes;
-        const answer = await ask(link, { word: "open", epoch: this.#epoch + 1, window });
+        const answer = await ask(link, { word: "open", epoch: this.#epoch + 1, window }, HELLO);
         if (answer.word === "refused") throw refusal(answer);
         if (answer.word !== "accepted") throw new HaulError("protocol", "the peer answered an open with something else");
         this.#begin(link, answer);
@@ -1446,6 +1446,7 @@ class Session extends Told {
 
     async #resume(link) {
         this.#resumes += 1;
+        // The server has sessions: if it is slow now, it is busy.
         const answer = await ask(link, { word: "resume", ...this.#key, attempt: this.#resumes, received: this.#received });
         if (answer.word === "resumed") return this.#attach(link, answer.received);
         if (answer.word !== "refused") throw new HaulError("protocol", "the peer answered a resume with something else");
@@ -1657,12 +1658,12 @@ class Session extends Told {
     }
 }
 
-/** How long a server that answers pings may take to say hello, in milliseconds. */
+/** How long a server that answers pings may take to say hello, if it is not known to have sessions, in milliseconds. */
 const HELLO = 2000;
 
 /** Asks, and once more when the server says that it hears; the answer. What comes behind it waits for the next hearer. Rejects
- * if the link ends before, and with `unsupported` if the server answers pings and does not greet. */
-function ask(link, question) {
+ * if the link ends before, and with `unsupported` if the server answers pings and does not greet within `patience`. */
+function ask(link, question, patience = Infinity) {
     const say = () => link.write({ type: "note", text: encodeNote(question) });
     return new Promise((resolve, reject) => {
         const frame = (frame) => {
@@ -1671,7 +1672,8 @@ function ask(link, question) {
                 case "ping":
                     return probe || link.write({ type: "pong", payload: frame.payload });
                 case "pong":
-                    return probe && setTimeout(reject, HELLO, new HaulError("unsupported", "the server does not speak sessions"));
+                    if (!probe || patience === Infinity) return;
+                    return setTimeout(reject, patience, new HaulError("unsupported", "the server does not speak sessions"));
                 case "close":
                     return reject(new HaulError("closed", `the peer closed instead of greeting: ${frame.code} ${frame.reason}`));
                 case "note": {

@@ -98,7 +98,7 @@ impl Course {
         let endpoint = self.endpoint();
         let dial = async {
             let link = self.link(endpoint.clone()).await?;
-            let opened = self.open(link).await;
+            let opened = self.open(link, Some(PATIENCE)).await;
             opened.map_err(|why| {
                 why.with_sent(Sent::No).while_doing(format_args!("open a session with {endpoint}"))
             })
@@ -106,11 +106,11 @@ impl Course {
         self.in_time(&endpoint, dial).await
     }
 
-    /// Asks for a session on `link`.
-    async fn open(&self, mut link: Link) -> Result<Granted> {
+    /// Asks for a session on `link`. Errors: those of [`ask`], and the server's refusal.
+    async fn open(&self, mut link: Link, patience: Option<Duration>) -> Result<Granted> {
         let epoch = lock(&self.place).epoch + 1;
         let window = self.options.replay_bytes as u64;
-        match ask(&mut link, Message::Open { epoch, window }, Some(PATIENCE)).await? {
+        match ask(&mut link, Message::Open { epoch, window }, patience).await? {
             Message::Accepted { session, token, window } => {
                 Ok(Granted { link, key: (session, token), window })
             }
@@ -159,7 +159,7 @@ impl Course {
                         why.while_doing("this end has finished, and the peer no longer knows the session")
                     );
                 }
-                let granted = self.open(link).await?;
+                let granted = self.open(link, None).await?;
                 self.begin_again(shared, granted, &text)
             }
             Message::Refused { reason, text } => Err(refused(reason, &text)),

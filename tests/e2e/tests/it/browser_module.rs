@@ -14,7 +14,7 @@ async fn the_modules_own_tests_pass() {
     // What a silent server is waited for would keep Node.js.
     tests
         .args(["--test", "--test-force-exit"])
-        .args(["frames.test.js", "events.test.js", "bounds.test.js"])
+        .args(["frames.test.js", "events.test.js", "bounds.test.js", "times.test.js"])
         .current_dir(web);
     let output = soon("node", tests.kill_on_drop(true).output()).await.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
