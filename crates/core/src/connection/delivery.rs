@@ -60,11 +60,7 @@ async fn promise(sender: &Sender, packet: Packet) -> Result<Promised<'_>> {
     if let Some((known, _)) = lock(&hub.outbox).receipts.get_mut(&id) {
         *known = number;
     }
-    if much {
-        hub.write_inline()
-    } else {
-        hub.kick()
-    }
+    hub.sent_one(much);
     Ok(promised)
 }
 

@@ -25,6 +25,8 @@ pub(super) struct Driver {
     /// Runs while the next look at who reads is put off.
     grace: Option<Pin<Box<Sleep>>>,
     gracious: bool,
+    /// When it last looked who reads.
+    looked: Instant,
     closing: Option<Pin<Box<Sleep>>>,
     alive: Option<Alive>,
 }
@@ -39,13 +41,14 @@ struct Alive {
 
 impl Driver {
     pub(super) fn new(hub: Arc<Hub>) -> Self {
-        Self { hub, grace: None, gracious: false, closing: None, alive: None }
+        Self { hub, grace: None, gracious: false, looked: Instant::now(), closing: None, alive: None }
     }
 
     /// Reads ahead, if it is the driver's turn.
     fn read(&mut self, cx: &mut Context<'_>) {
         let at_once = self.hub.must_read();
-        if !at_once && !self.gracious && self.hub.receiving.load(Ordering::Acquire) {
+        if !at_once && !self.gracious && self.hub.receiving.load(Ordering::Acquire) && !self.is_woken_often()
+        {
             return;
         }
         loop {
@@ -67,6 +70,12 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// Whether it looks again so soon that it had better look by its timer, instead of being woken by each `recv` that ends.
+    fn is_woken_often(&mut self) -> bool {
+        let looked = std::mem::replace(&mut self.looked, Instant::now());
+        self.looked - looked < GRACE
     }
 
     /// Ends a close that takes too long.

@@ -42,6 +42,8 @@ pub(super) struct Hub {
     pub(super) sent: AtomicU64,
     /// A `recv` is pending and has its waker with the link.
     pub(super) receiving: AtomicBool,
+    /// A packet was received for itself: what is sent now is likely its answer, with nothing to go along.
+    pub(super) answering: AtomicBool,
     /// The driver has a timer that will look whether anybody still receives: a `recv` that ends need not wake it.
     pub(super) watched: AtomicBool,
     /// Somebody waits for what only reading can bring.
@@ -128,6 +130,7 @@ impl Hub {
             progress: Notify::new(),
             sent: AtomicU64::new(0),
             receiving: AtomicBool::new(false),
+            answering: AtomicBool::new(false),
             watched: AtomicBool::new(false),
             read_now: AtomicBool::new(false),
             receiver_gone: AtomicBool::new(false),

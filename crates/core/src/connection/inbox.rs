@@ -154,7 +154,8 @@ impl Hub {
             }
             match self.poll_read(&mut inbox, cx) {
                 Poll::Ready(Ok(Some(arrived))) => {
-                    inbox.take_arrived(ready, READY);
+                    let lone = inbox.take_arrived(ready, READY) == 0;
+                    self.answering.store(lone, Ordering::Relaxed);
                     ready.reverse();
                     return Poll::Ready(Ok(Some(arrived)));
                 }
@@ -238,16 +239,16 @@ impl Hub {
     /// Whose turn it is to read; `at_once`, it is nobody's soon.
     pub(super) fn turn(&self, at_once: bool) -> Turn {
         let mut inbox = lock(&self.inbox);
-        let receiving = self.receiving.load(Ordering::Acquire);
-        let soon = std::mem::take(&mut inbox.active) && !receiving && !at_once;
+        let soon = std::mem::take(&mut inbox.active) && !at_once;
         // Before the look at `receiving`, in one order with what `received` does.
         self.watched.store(soon, Ordering::SeqCst);
         match self.receiving.load(Ordering::SeqCst) {
+            _ if soon => Turn::Soon,
             true => Turn::Receiver,
-            false if soon => Turn::Soon,
             false => Turn::Driver,
         }
     }
+
     /// What `recv` answers when nothing more will be read: a failure of the sending direction is not silent.
     fn answer_end(&self, end: Result<()>) -> Result<Option<Arrived>> {
         if let Some(ending) = self.ending()

@@ -4,6 +4,7 @@
 //! once: the driver, a `recv` about to wait, or a sender that finds much buffered. Reader and writer share no lock.
 
 mod adapters;
+mod chunk;
 mod delivery;
 mod driver;
 mod hub;

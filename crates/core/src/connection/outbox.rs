@@ -1,6 +1,7 @@
 //! The sending direction: the bounded buffer, and the writing half that empties it.
 
 use std::collections::HashMap;
+use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
@@ -8,11 +9,12 @@ use std::time::Instant;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use super::chunk::Chunk;
 use super::hub::{Ending, Hub, lock};
 use super::lost::Lost;
 use crate::link::{Encoder, WriteHalf};
 use crate::wire::{Frame, SendBuf};
-use crate::{CloseReason, Error, ErrorKind, PacketId, Receipt, Result, Sent};
+use crate::{CloseReason, Error, ErrorKind, Limits, PacketId, Receipt, Result, Sent};
 
 /// A sender that finds this much buffered writes it itself, so that large payloads never queue deeper than a socket
 /// buffer.
@@ -92,6 +94,31 @@ impl Outbox {
         self.buf.push(frame, self.encoder.as_deref_mut())
     }
 
+    #[inline]
+    fn is_full(&self, limits: &Limits) -> bool {
+        self.buf.weight() >= limits.send_buffer || self.buf.count() >= limits.send_packets
+    }
+
+    /// Takes `frame`, which stays where it is as long as it can be. Errors: the encoder's; nothing was taken then.
+    #[inline]
+    fn take(&mut self, frame: &mut Option<Frame>) -> Result<()> {
+        let bytes = match &frame {
+            Some(Frame::Packet { packet, .. }) => Some(packet.len() as u64),
+            _ => None,
+        };
+        self.buf.push_from(frame, self.encoder.as_deref_mut())?;
+        if let Some(bytes) = bytes {
+            self.queued += 1;
+            self.bytes_queued += bytes;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn taken(&self) -> Offer {
+        Offer::Taken(self.queued, self.buf.weight() >= WRITE_AT)
+    }
+
     pub(super) fn end(&mut self, ending: &Ending) {
         let buffered = self.buf.count() as u64;
         self.phase = Phase::Over(ending.clone());
@@ -126,34 +153,51 @@ impl Hub {
     /// Takes `frame` into the send buffer if there is room. It stays where it is as long as it can be.
     #[inline]
     pub(super) fn offer(&self, frame: &mut Option<Frame>) -> Result<Offer> {
-        let mut outbox = lock(&self.outbox);
-        match &outbox.phase {
-            Phase::Open => {}
-            Phase::Over(ending) => {
-                return Err(ending.error().with_sent(Sent::No).while_doing(self.doing("send on")));
+        let mut outbox = self.open_outbox()?;
+        if outbox.is_full(&self.limits) {
+            return Ok(self.full(outbox));
+        }
+        outbox.take(frame).map_err(|why| why.while_doing(self.doing("send on")))?;
+        Ok(outbox.taken())
+    }
+
+    /// Takes what comes next in `chunk`, until there is no room or enough to write at once.
+    #[inline]
+    pub(super) fn offer_chunk(&self, chunk: &mut Chunk) -> Result<Offer> {
+        let mut outbox = self.open_outbox()?;
+        while let Some(frame) = chunk.first() {
+            if outbox.is_full(&self.limits) {
+                return Ok(self.full(outbox));
             }
+            outbox.take(frame).map_err(|why| why.while_doing(self.doing("send on")))?;
+            chunk.pass();
+            if outbox.buf.weight() >= WRITE_AT {
+                break;
+            }
+        }
+        Ok(outbox.taken())
+    }
+
+    /// The outbox, where packets are still accepted.
+    #[inline]
+    fn open_outbox(&self) -> Result<MutexGuard<'_, Outbox>> {
+        let outbox = lock(&self.outbox);
+        let error = match &outbox.phase {
+            Phase::Open => return Ok(outbox),
+            Phase::Over(ending) => ending.error(),
             Phase::Finishing | Phase::Closing(_) => {
-                let error = Error::new(ErrorKind::Closed, "this end has finished or is closing");
-                return Err(error.with_sent(Sent::No).while_doing(self.doing("send on")));
+                Error::new(ErrorKind::Closed, "this end has finished or is closing")
             }
-        }
-        if outbox.buf.weight() >= self.limits.send_buffer || outbox.buf.count() >= self.limits.send_packets {
-            outbox.crowded = true;
-            drop(outbox);
-            self.kick();
-            return Ok(Offer::Full);
-        }
-        let bytes = match &frame {
-            Some(Frame::Packet { packet, .. }) => Some(packet.len() as u64),
-            _ => None,
         };
-        let Outbox { buf, encoder, .. } = &mut *outbox;
-        buf.push_from(frame, encoder.as_deref_mut()).map_err(|why| why.while_doing(self.doing("send on")))?;
-        if let Some(bytes) = bytes {
-            outbox.queued += 1;
-            outbox.bytes_queued += bytes;
-        }
-        Ok(Offer::Taken(outbox.queued, outbox.buf.weight() >= WRITE_AT))
+        Err(error.with_sent(Sent::No).while_doing(self.doing("send on")))
+    }
+
+    /// A sender will wait for room.
+    fn full(&self, mut outbox: MutexGuard<'_, Outbox>) -> Offer {
+        outbox.crowded = true;
+        drop(outbox);
+        self.kick();
+        Offer::Full
     }
 
     /// Queues an answer of our own (pong, receipt) beyond the bound of the buffer, up to a multiple of it.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::chunk::Chunk;
 use super::hub::{Handle, Hub, lock};
 use super::outbox::{Offer, Phase};
 use super::{PacketSink, delivery};
@@ -38,11 +39,7 @@ impl Sender {
     pub async fn send(&self, packet: Packet) -> Result<()> {
         self.hub().check(&packet)?;
         let (_, much) = self.hub().push(Frame::packet(packet)).await?;
-        if much {
-            self.hub().write_inline()
-        } else {
-            self.hub().kick()
-        }
+        self.hub().sent_one(much);
         Ok(())
     }
 
@@ -56,17 +53,17 @@ impl Sender {
 
     async fn send_each(&self, mut packets: impl Iterator<Item = Packet> + Send) -> Result<()> {
         let hub = self.hub();
+        let (mut chunk, mut checked) = (Chunk::default(), Ok(()));
         let pushed = loop {
-            let Some(packet) = packets.next() else {
-                break Ok(());
-            };
-            let pushed = match hub.check(&packet) {
-                Ok(()) => hub.push(Frame::packet(packet)).await,
-                Err(why) => Err(why),
-            };
-            match pushed {
-                Ok((_, true)) => hub.write_inline(),
-                Ok((_, false)) => {}
+            if chunk.is_empty() && checked.is_ok() {
+                checked = chunk.fill(hub, &mut packets);
+            }
+            if chunk.is_empty() {
+                break checked;
+            }
+            match hub.push_chunk(&mut chunk).await {
+                Ok(true) => hub.write_inline(),
+                Ok(false) => {}
                 Err(why) => break Err(why),
             }
         };
@@ -265,20 +262,37 @@ impl Hub {
         }
     }
 
+    /// What follows from a `send`. The answer to a lone packet goes out at once, without a hop to the driver, and so does
+    /// what is much; all else goes out with what is sent next.
+    #[inline]
+    pub(super) fn sent_one(&self, much: bool) {
+        let answer = self.answering.load(Ordering::Relaxed) && self.answering.swap(false, Ordering::Relaxed);
+        if much || answer { self.write_inline() } else { self.kick() }
+    }
+
     /// Takes `frame` into the send buffer, waiting for room. Cancelled, it has taken it whole or not at all.
     #[inline]
     pub(super) async fn push(&self, frame: Frame) -> Result<(u64, bool)> {
         let mut frame = Some(frame);
         match self.offer(&mut frame)? {
             Offer::Taken(number, much) => Ok((number, much)),
-            Offer::Full => self.push_later(frame).await,
+            Offer::Full => self.push_later(|| self.offer(&mut frame)).await,
         }
     }
 
-    async fn push_later(&self, mut frame: Option<Frame>) -> Result<(u64, bool)> {
+    /// Takes the next of `chunk`, at least one, waiting for room; answers whether enough is buffered to write at once.
+    #[inline]
+    async fn push_chunk(&self, chunk: &mut Chunk) -> Result<bool> {
+        match self.offer_chunk(chunk)? {
+            Offer::Taken(_, much) => Ok(much),
+            Offer::Full => Ok(self.push_later(|| self.offer_chunk(chunk)).await?.1),
+        }
+    }
+
+    async fn push_later(&self, mut offer: impl FnMut() -> Result<Offer>) -> Result<(u64, bool)> {
         loop {
             let space = self.space.notified();
-            if let Offer::Taken(number, much) = self.offer(&mut frame)? {
+            if let Offer::Taken(number, much) = offer()? {
                 return Ok((number, much));
             }
             self.read_now();
