@@ -45,6 +45,8 @@ pub(super) const OTHER_SUITES: &[(&str, &[&str])] = &[
     ("haul-http", &["sink"]),
     // It is of requests; the suites are of packets.
     ("haul-auth", &[]),
+    // It answers when a packet is on disk, whatever the sink behind it does: it is a sink of its own.
+    ("haul-outbox", &["sink"]),
     // They go around dialers and listeners; what they answer is a connection.
     ("haul-adaptive", &["connection", "dialer"]),
     ("haul-heartbeat", &["connection", "dialer"]),

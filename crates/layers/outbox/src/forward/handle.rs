@@ -91,9 +91,9 @@ impl Forwarding {
         self.counters.status(&self.name, self.journal.next().0)
     }
 
-    /// How far it has come, durably.
-    pub fn committed(&self) -> Seq {
-        *self.committed.borrow()
+    /// How far it comes.
+    pub fn progress(&self) -> Progress {
+        Progress(self.committed.clone())
     }
 
     /// Tells it to end when the sink has all there is now, or when it can only wait for what the sink failed.
@@ -122,6 +122,22 @@ impl Forwarding {
             }
         };
         (self.status(), closed)
+    }
+}
+
+/// How far a forwarder has come, durably.
+#[derive(Clone, Debug)]
+pub struct Progress(watch::Receiver<Seq>);
+
+impl Progress {
+    /// The first packet that is not done.
+    pub fn position(&self) -> Seq {
+        *self.0.borrow()
+    }
+
+    /// Waits until it is further than `position`. `false` if the forwarder has ended before. Cancel safe.
+    pub async fn beyond(&mut self, position: Seq) -> bool {
+        self.0.wait_for(|at| *at > position).await.is_ok()
     }
 }
 

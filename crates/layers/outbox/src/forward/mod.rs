@@ -19,10 +19,10 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 pub use dead::{DeadLetters, OpenJournal, open_journal};
 use flights::Flights;
-pub use handle::{Forwarding, Route};
+pub use handle::{Forwarding, Progress, Route};
 pub use options::{DeliveryOptions, Order};
 use status::Counters;
-pub use status::{Failure, SinkStatus};
+pub use status::{Counts, Failure, SinkStatus};
 use window::{Entry, Window};
 
 /// A position is on disk at the latest this long after it was reached.
@@ -39,10 +39,13 @@ pub trait Records: Send + Sync + 'static {
     /// What is to be done with `record`. Errors: it cannot be read, and is lost.
     fn read(&self, record: &Record) -> Result<Found>;
 
-    /// Why a packet that has not been delivered by now is not to be delivered any more: it is refused with this.
-    fn expired(&self, _packet: &Packet, _record: &Bytes) -> Option<Error> {
+    /// Why a packet that was stored then is not to be delivered any more, if so: it is refused with this.
+    fn expired(&self, _stored_micros: u64) -> Option<Error> {
         None
     }
+
+    /// Where the forwarder is, each time that it has done something.
+    fn note(&self, _counts: Counts) {}
 
     /// The dead letter of a record that was refused for good. Errors: it cannot be written, and the record waits.
     fn bury(&self, refused: Refused<'_>) -> Result<Bytes>;
@@ -64,12 +67,13 @@ pub enum Found {
 
 /// A record that is refused for good.
 #[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
 pub struct Refused<'a> {
     /// The sink's name.
     pub sink: &'a str,
     /// The number of the record.
     pub seq: Seq,
+    /// When it was appended, in microseconds since 1970.
+    pub stored_micros: u64,
     /// Why.
     pub why: &'a Error,
     /// Deliveries that it was in, since the forwarder read it.
@@ -212,12 +216,13 @@ impl Forwarder {
     /// For the status.
     fn note(&self) {
         self.counters.at(self.window.done(), self.window.next(), self.window.len());
+        self.records.note(self.counters.counts());
     }
 
     fn take_in(&mut self, record: &Record) {
         match self.records.read(record) {
             Ok(Found::Deliver { key, packet }) => {
-                self.window.push(record.seq, Entry::new(key, packet, record.payload.clone()));
+                self.window.push(record.seq, Entry::new(key, packet, record));
             }
             Ok(Found::Pass) => {
                 Counters::add(&self.counters.filtered, 1);

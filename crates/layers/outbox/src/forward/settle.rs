@@ -82,7 +82,7 @@ impl Forwarder {
         let mut expired = false;
         for seq in taken.seqs.iter().copied() {
             let entry = self.window.entry(seq);
-            let Some(why) = self.records.expired(&entry.packet, &entry.record) else {
+            let Some(why) = self.records.expired(entry.stored) else {
                 continue;
             };
             expired = true;
@@ -135,7 +135,14 @@ impl Forwarder {
     /// Makes a dead letter of what was refused for good. Errors: it could not be written.
     async fn bury(&self, seq: Seq, why: Error) -> Result<()> {
         let entry = self.window.entry(seq);
-        let refused = Refused { sink: &self.name, seq, why: &why, tries: entry.tries, record: &entry.record };
+        let refused = Refused {
+            sink: &self.name,
+            seq,
+            stored_micros: entry.stored,
+            why: &why,
+            tries: entry.tries,
+            record: &entry.record,
+        };
         let written = match self.records.bury(refused) {
             Ok(letter) => self.dead.write(letter).await,
             Err(why) => Err(why),

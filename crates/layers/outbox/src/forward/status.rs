@@ -40,6 +40,26 @@ pub struct SinkStatus {
     pub last_failure: Option<Failure>,
 }
 
+/// The numbers of a [`SinkStatus`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counts {
+    /// The number that is read next.
+    pub read: u64,
+    /// Packets before it that the sink has not got.
+    pub held: u64,
+    /// Deliveries that were begun.
+    pub deliveries: u64,
+    /// Packets that the sink accepted.
+    pub delivered: u64,
+    /// Packets that were refused for good.
+    pub dead: u64,
+    /// Times that a delivery was tried again.
+    pub retries: u64,
+    /// Packets that were lost to the sink.
+    pub lost: u64,
+}
+
 /// Something that went wrong at a sink.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
@@ -93,6 +113,18 @@ impl Counters {
         self.done.store(done.0, Relaxed);
         self.read.store(read.0, Relaxed);
         self.held.store(held as u64, Relaxed);
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        Counts {
+            read: self.read.load(Relaxed),
+            held: self.held.load(Relaxed),
+            deliveries: self.deliveries.load(Relaxed),
+            delivered: self.delivered.load(Relaxed),
+            dead: self.dead.load(Relaxed),
+            retries: self.retries.load(Relaxed),
+            lost: self.lost.load(Relaxed),
+        }
     }
 
     /// The first packet that it has not got.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use haul_core::{Batch, Packet};
-use haul_journal::Seq;
+use haul_journal::{Record, Seq};
 use tokio::time::Instant;
 
 use super::options::{DeliveryOptions, Order};
@@ -18,6 +18,8 @@ pub(super) struct Entry {
     pub(super) key: Arc<str>,
     pub(super) packet: Packet,
     pub(super) record: Bytes,
+    /// When it was appended, in microseconds since 1970.
+    pub(super) stored: u64,
     /// Deliveries that it was in.
     pub(super) tries: u32,
     /// It was in a delivery that was refused as a whole: it goes alone.
@@ -25,8 +27,8 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) fn new(key: Arc<str>, packet: Packet, record: Bytes) -> Self {
-        Self { key, packet, record, tries: 0, alone: false }
+    pub(super) fn new(key: Arc<str>, packet: Packet, record: &Record) -> Self {
+        Self { key, packet, record: record.payload.clone(), stored: record.micros, tries: 0, alone: false }
     }
 }
 

@@ -1,0 +1,90 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use haul_core::{AnySink, Batch, Error, ErrorKind, Packet, Receipt, Result, Sent, Service, Sink};
+use tokio::sync::OnceCell;
+use tower_layer::Layer;
+
+use crate::options::OutboxOptions;
+use crate::outbox::Outbox;
+
+/// Puts an [`Outbox`] in front of sinks.
+#[derive(Clone, Debug)]
+pub struct OutboxLayer {
+    options: OutboxOptions,
+}
+
+impl OutboxLayer {
+    /// A layer with these options. Errors: `Config` for a value out of its range.
+    pub fn new(options: OutboxOptions) -> Result<Self> {
+        options.check()?;
+        Ok(Self { options })
+    }
+}
+
+impl<S: Sink> Layer<S> for OutboxLayer {
+    type Service = LazyOutbox;
+
+    fn layer(&self, inner: S) -> LazyOutbox {
+        LazyOutbox(Arc::new(Lazy {
+            options: self.options.clone(),
+            sink: AnySink::new(inner),
+            outbox: OnceCell::new(),
+            closed: AtomicBool::new(false),
+        }))
+    }
+}
+
+/// An outbox that is opened by the first packet or health check, which is also when what is left of before goes on.
+///
+/// An opening that failed is tried again by the next. Clones are the same outbox.
+#[derive(Clone, Debug)]
+pub struct LazyOutbox(Arc<Lazy>);
+
+#[derive(Debug)]
+struct Lazy {
+    options: OutboxOptions,
+    sink: AnySink,
+    outbox: OnceCell<Outbox>,
+    closed: AtomicBool,
+}
+
+impl LazyOutbox {
+    /// The outbox, opened if it is not yet. Errors: as [`Outbox::open`]; `Closed`.
+    pub async fn open(&self) -> Result<&Outbox> {
+        let Lazy { options, sink, outbox, closed } = &*self.0;
+        if closed.load(Relaxed) {
+            let message = format!("outbox {} is closed", options.dir.display());
+            return Err(Error::new(ErrorKind::Closed, message).with_sent(Sent::No));
+        }
+        let open = || Outbox::open(sink.clone(), options.clone());
+        outbox.get_or_try_init(open).await.map_err(|why| why.with_sent(Sent::No))
+    }
+}
+
+impl Service<Packet> for LazyOutbox {
+    async fn call(&self, packet: Packet) -> Result<Receipt> {
+        self.open().await?.call(packet).await
+    }
+}
+
+impl Service<Batch> for LazyOutbox {
+    async fn call(&self, batch: Batch) -> Result<Vec<Result<Receipt>>> {
+        self.open().await?.call(batch).await
+    }
+}
+
+impl Sink for LazyOutbox {
+    async fn ready(&self) -> Result<()> {
+        self.open().await?.ready().await
+    }
+
+    /// As [`Outbox`]'s; one that was never opened stays so, and its sink is closed.
+    async fn close(&self) -> Result<()> {
+        self.0.closed.store(true, Relaxed);
+        match self.0.outbox.get() {
+            Some(outbox) => Sink::close(outbox).await,
+            None => self.0.sink.close().await,
+        }
+    }
+}
