@@ -85,7 +85,7 @@ pub fn python_nats() -> Option<Command> {
 }
 
 /// A program of PostgreSQL's, such as `initdb`, `postgres` or `psql`, that works in `folder`; `None` after saying what did not
-/// run. The server refuses root: started by root, it runs as the user `postgres`, who is given the folder.
+/// run. The server refuses root: started by root, it runs as the user `postgres`, who is given the folder the first time.
 ///
 /// # Panics
 /// When the folder cannot be given.
@@ -95,12 +95,15 @@ pub fn postgres(program: &str, folder: &Path) -> Option<Command> {
     let number = |path: &PathBuf| path.file_name()?.to_str()?.parse::<u32>().ok();
     let newest = versions.map(|version| version.path()).max_by_key(number)?;
     let program = newest.join("bin").join(program);
-    let root = fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
-    let mut command = match root {
+    let of_root = |path: &Path| fs::metadata(path).is_ok_and(|file| file.uid() == 0);
+    let mut command = match of_root(Path::new("/proc/self")) {
         false => Command::new(program),
         true => {
-            let given = Command::new("chown").args(["-R", "postgres:postgres"]).arg(folder).status();
-            assert!(given.is_ok_and(|status| status.success()), "chown {}", folder.display());
+            // Once: a server that runs makes and removes files in it.
+            if of_root(folder) {
+                let given = Command::new("chown").args(["-R", "postgres:postgres"]).arg(folder).status();
+                assert!(given.is_ok_and(|status| status.success()), "chown {}", folder.display());
+            }
             let mut command = Command::new("setpriv");
             command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]).arg(program);
             command
