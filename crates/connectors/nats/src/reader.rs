@@ -121,7 +121,7 @@ impl Reader {
                 let made = json!({ "stream_name": stream, "config": self.wanted() });
                 link.ask(format!("CONSUMER.DURABLE.CREATE.{stream}.{name}"), &made).await?
             }
-            info => info?,
+            info => self.checked(info?)?,
         };
         let left = Left {
             messages: info.num_ack_pending.saturating_sub(ours),
@@ -147,6 +147,23 @@ impl Reader {
             filter_subject: subject.clone(),
             max_ack_pending: i64::try_from(*max_unacked).unwrap_or(i64::MAX),
             ..consumer::Config::default()
+        }
+    }
+
+    /// One that was there already, if it can be read and acknowledged by us.
+    fn checked(&self, info: consumer::Info) -> Result<consumer::Info> {
+        let wrong =
+            |why: String| Err(Error::new(ErrorKind::Config, format!("the consumer is there, and {why}")));
+        match &info.config {
+            it if it.ack_policy != consumer::AckPolicy::Explicit => {
+                wrong("takes no acknowledgement of each message: give another name, or delete it".into())
+            }
+            it if it.deliver_subject.is_some() => wrong("is one that pushes: give another name".into()),
+            // The server leaves out the only subject of a stream.
+            it if !it.filter_subject.is_empty() && it.filter_subject != self.config.subject => {
+                wrong(format!("reads {}: give another name, or that subject", it.filter_subject))
+            }
+            _ => Ok(info),
         }
     }
 

@@ -133,6 +133,14 @@ impl Connector {
         Ok(Link { jetstream: jetstream.build(client.clone()), client, denials })
     }
 
+    /// Looks at why something failed: a connection that is lost, does not answer, or on which something is not allowed, is
+    /// of no more use, and the next call makes another.
+    pub(crate) async fn judge(&self, why: &Error) {
+        if matches!(why.kind(), ErrorKind::Closed | ErrorKind::Timeout | ErrorKind::Unauthorized) {
+            self.forget().await;
+        }
+    }
+
     /// Lets go of the connection; what waits on it goes on waiting.
     pub(crate) async fn forget(&self) {
         self.current.lock().await.take();

@@ -67,10 +67,8 @@ impl NatsSink {
             true => self.store(&link, packets).await,
             false => self.publish(&link, packets).await,
         };
-        // A connection that does not answer, or on which something is not allowed, is given up for another.
-        let useless = |why: &Error| matches!(why.kind(), ErrorKind::Timeout | ErrorKind::Unauthorized);
-        if outcomes.iter().any(|outcome| outcome.as_ref().is_err_and(useless)) {
-            self.connector.forget().await;
+        for why in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
+            self.connector.judge(why).await;
         }
         Ok(outcomes.into_iter().map(|outcome| outcome.map_err(|why| self.doing(why))).collect())
     }
@@ -194,7 +192,11 @@ impl Sink for NatsSink {
                 _ => link.has_jetstream().await,
             }
         };
-        asked.await.map_err(|why| self.doing(why))
+        let asked = asked.await;
+        if let Err(why) = &asked {
+            self.connector.judge(why).await;
+        }
+        asked.map_err(|why| self.doing(why))
     }
 
     async fn close(&self) -> Result<()> {

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use haul_core::{Deliver, DeliverAll, ErrorKind, Level, Packet, Receipt, Sent, Sink, Source, Status};
+use haul_nats::NatsSink;
 use haul_tls::SelfSigned;
 use tempfile::TempDir;
 
@@ -102,9 +103,9 @@ async fn tls_trusts_whom_it_is_told_to() {
 async fn a_server_that_stands_still_is_given_up_on_and_used_again_when_it_moves() {
     let Some(nats) = Nats::start() else { return };
     for mode in ["stream=EVENTS&create=events", "jetstream=false"] {
-        let sink = sink(&nats.url(&format!("events?timeout=300ms&connect_timeout=300ms&{mode}")));
-        sink.deliver(Packet::text("1")).await.unwrap();
-        nats.signal("-STOP");
+        let sink = sink(&nats.url(&format!("events?timeout=2s&connect_timeout=2s&{mode}")));
+        delivered(&sink, "1").await;
+        nats.pause();
         let batch: Vec<_> = (0..50).map(|n| Packet::text(n.to_string())).collect();
         for outcome in soon("the timeout", sink.deliver_all(batch)).await.unwrap() {
             let why = outcome.unwrap_err();
@@ -112,23 +113,33 @@ async fn a_server_that_stands_still_is_given_up_on_and_used_again_when_it_moves(
         }
         let why = soon("the timeout", sink.deliver(Packet::text("3"))).await.unwrap_err();
         assert_eq!((why.kind(), why.sent()), (ErrorKind::Timeout, Sent::No), "{mode}: {why}");
-        nats.signal("-CONT");
-        soon("a delivery", async { while sink.deliver(Packet::text("4")).await.is_err() {} }).await;
+        nats.resume();
+        delivered(&sink, "4").await;
     }
 }
 
 #[tokio::test]
-async fn what_a_lost_connection_left_is_not_sent_behind_its_callers_back() {
+async fn what_was_answered_with_a_failure_does_not_go_out_later() {
     let Some(mut nats) = Nats::start() else { return };
-    let sink = sink(&nats.url("events?jetstream=false&timeout=500ms&connect_timeout=500ms"));
-    sink.deliver(Packet::text("before")).await.unwrap();
-    nats.signal("-STOP");
-    let why = soon("the timeout", sink.deliver(Packet::text("lost"))).await.unwrap_err();
+    let sink = sink(&nats.url("events?jetstream=false&timeout=2s&connect_timeout=2s"));
+    delivered(&sink, "before").await;
+    nats.pause();
+    let why = soon("the timeout", sink.deliver(Packet::text("paused"))).await.unwrap_err();
     assert_eq!(why.sent(), Sent::Maybe, "{why}");
-    nats.kill_and_start();
+    nats.kill();
+    for _ in 0..3 {
+        let why = soon("the failure", sink.deliver(Packet::text("away"))).await.unwrap_err();
+        assert_eq!((why.kind(), why.sent()), (ErrorKind::Connect, Sent::No), "{why}");
+    }
+    nats.start_again();
     let ear = Ear::at(&nats, "events").await;
-    soon("a delivery", async { while sink.deliver(Packet::text("after")).await.is_err() {} }).await;
+    delivered(&sink, "after").await;
     assert_eq!(ear.heard().await, ["after"]);
+}
+
+/// Delivers it as soon as that can be done.
+async fn delivered(sink: &NatsSink, text: &'static str) {
+    soon("a delivery", async { while sink.deliver(Packet::text(text)).await.is_err() {} }).await;
 }
 
 /// A generator of numbers that a seed decides (SplitMix64).
@@ -204,11 +215,14 @@ async fn through_kills_and_pauses_each_packet_is_there_once_and_in_order_and_the
         tokio::time::sleep(Duration::from_millis(seeded.below(300))).await;
         match seeded.below(3) {
             0 => {
-                nats.signal("-STOP");
+                nats.pause();
                 tokio::time::sleep(Duration::from_millis(seeded.below(3000))).await;
-                nats.signal("-CONT");
+                nats.resume();
             }
-            _ => tokio::task::block_in_place(|| nats.kill_and_start()),
+            _ => tokio::task::block_in_place(|| {
+                nats.kill();
+                nats.start_again();
+            }),
         }
     }
     soon("all to be answered", sending).await.unwrap();

@@ -134,3 +134,25 @@ async fn a_subject_without_a_stream_is_an_error_and_so_is_one_without_acknowledg
         assert_eq!(made.unwrap_err().kind(), ErrorKind::Config, "{wrong}");
     }
 }
+
+#[tokio::test]
+async fn a_consumer_of_something_else_is_not_read_by_mistake() {
+    use async_nats::jetstream::consumer::{AckPolicy, pull, push};
+    let Some(nats) = Nats::start() else { return };
+    let subjects = vec!["events.*".to_owned()];
+    let stream = nats.make(Config { name: "EVENTS".to_owned(), subjects, ..Config::default() }).await;
+    let name = |name: &str| Some(name.to_owned());
+    let other = pull::Config { filter_subject: "events.b".to_owned(), ..pull::Config::default() };
+    stream.create_consumer(pull::Config { durable_name: name("other"), ..other }).await.unwrap();
+    let lax = push::Config { ack_policy: AckPolicy::None, ..push::Config::default() };
+    let lax = push::Config { durable_name: name("lax"), deliver_subject: "to".to_owned(), ..lax };
+    stream.create_consumer(lax).await.unwrap();
+    let pushes = push::Config { durable_name: name("pushes"), ..push::Config::default() };
+    stream.create_consumer(push::Config { deliver_subject: "to".to_owned(), ..pushes }).await.unwrap();
+    for (consumer, word) in [("other", "events.b"), ("lax", "acknowledgement"), ("pushes", "pushes")] {
+        let mut source = source(&nats.url(&format!("events.a?consumer={consumer}")));
+        let why = soon("the error", source.next()).await.unwrap_err();
+        assert_eq!(why.kind(), ErrorKind::Config, "{why}");
+        assert!(why.to_string().contains(word), "{why}");
+    }
+}

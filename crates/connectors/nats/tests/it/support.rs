@@ -22,7 +22,7 @@ pub(crate) const USUAL: &str = "jetstream { store_dir: '{folder}' }\nmax_payload
 /// A server of our own, in a folder of its own.
 pub(crate) struct Nats {
     pub(crate) port: u16,
-    pub(crate) folder: TempDir,
+    folder: TempDir,
     program: Child,
 }
 
@@ -34,12 +34,8 @@ impl Nats {
 
     /// A server with this configuration, `{folder}` its folder.
     pub(crate) fn with(config: &str) -> Option<Self> {
-        let folder = TempDir::new().unwrap();
-        Self::in_folder(config, folder)
-    }
-
-    pub(crate) fn in_folder(config: &str, folder: TempDir) -> Option<Self> {
         let command = haul_services::nats_server()?;
+        let folder = TempDir::new().unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let config = config.replace("{folder}", folder.path().to_str().unwrap());
         let config = format!("host: 127.0.0.1\nport: {port}\n{config}\n");
@@ -53,15 +49,33 @@ impl Nats {
         format!("nats://127.0.0.1:{}/{rest}", self.port)
     }
 
-    pub(crate) fn signal(&self, name: &str) {
+    /// Stops it, and waits until each of its threads stands still.
+    pub(crate) fn pause(&self) {
+        self.signal("-STOP");
+        let started = Instant::now();
+        while !stands_still(self.program.id()) {
+            assert!(started.elapsed() < Duration::from_secs(60), "nats-server runs on 60 s after SIGSTOP");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Lets it go on.
+    pub(crate) fn resume(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, name: &str) {
         let sent = Command::new("kill").args([name, &self.program.id().to_string()]).status().unwrap();
         assert!(sent.success(), "kill {name}");
     }
 
-    /// Kills it, and starts it again with what it had on disk.
-    pub(crate) fn kill_and_start(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.program.kill().unwrap();
         self.program.wait().unwrap();
+    }
+
+    /// Starts it again with what it had on disk.
+    pub(crate) fn start_again(&mut self) {
         let command = haul_services::nats_server().expect("it was there");
         self.program = run(command, self.port, &self.folder);
     }
@@ -91,6 +105,12 @@ fn run(mut command: Command, port: u16, folder: &TempDir) -> Child {
         std::thread::sleep(Duration::from_millis(10));
     }
     child
+}
+
+fn stands_still(pid: u32) -> bool {
+    let stopped = |stat: String| stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" T"));
+    let mut threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    threads.all(|thread| std::fs::read_to_string(thread.unwrap().path().join("stat")).is_ok_and(stopped))
 }
 
 /// It says who it is as soon as it takes clients.
