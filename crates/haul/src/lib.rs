@@ -34,6 +34,8 @@ pub use haul_batch as batch;
 pub use haul_breaker as breaker;
 #[cfg(feature = "callback")]
 pub use haul_callback as callback;
+#[cfg(feature = "cloudwatch")]
+pub use haul_cloudwatch as cloudwatch;
 #[cfg(feature = "dedupe")]
 pub use haul_dedupe as dedupe;
 #[cfg(feature = "event-log")]
@@ -50,6 +52,8 @@ pub use haul_heartbeat as heartbeat;
 pub use haul_http as http;
 #[cfg(feature = "journal")]
 pub use haul_journal as journal;
+#[cfg(feature = "kafka")]
+pub use haul_kafka as kafka;
 #[cfg(feature = "limit")]
 pub use haul_limit as limit;
 #[cfg(feature = "log")]
@@ -62,6 +66,8 @@ pub use haul_mock as mock;
 pub use haul_nats as nats;
 #[cfg(feature = "null")]
 pub use haul_null as null;
+#[cfg(feature = "outbox")]
+pub use haul_outbox as outbox;
 #[cfg(feature = "queue")]
 pub use haul_queue as queue;
 #[cfg(feature = "quic")]

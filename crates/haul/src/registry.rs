@@ -25,11 +25,13 @@ pub fn registry() -> Registry {
         "wt" haul_wt ["wt"];
         "amqp" haul_amqp ["amqp", "amqps"];
         "file" haul_file ["file"];
+        "kafka" haul_kafka ["kafka"];
         "log" haul_log ["log"];
         "nats" haul_nats ["nats", "nats+tls"];
         "null" haul_null ["null"];
         "postgres" haul_postgres ["postgres", "postgresql"];
         "redis" haul_redis ["redis", "rediss"];
+        "cloudwatch" haul_cloudwatch ["cloudwatch"];
         "sqs" haul_sqs ["sqs"];
     }
     registry
@@ -55,6 +57,7 @@ mod tests {
         ("amqp", "amqp", cfg!(feature = "amqp"), &["deliver", "read"]),
         ("amqps", "amqp", cfg!(feature = "amqp"), &["deliver", "read"]),
         ("file", "file", cfg!(feature = "file"), &["deliver", "read"]),
+        ("kafka", "kafka", cfg!(feature = "kafka"), &["deliver", "read"]),
         ("log", "log", cfg!(feature = "log"), &["deliver"]),
         ("nats", "nats", cfg!(feature = "nats"), &["deliver", "read"]),
         ("nats+tls", "nats", cfg!(feature = "nats"), &["deliver", "read"]),
@@ -63,6 +66,7 @@ mod tests {
         ("postgresql", "postgres", cfg!(feature = "postgres"), &["deliver", "read"]),
         ("redis", "redis", cfg!(feature = "redis"), &["deliver", "read"]),
         ("rediss", "redis", cfg!(feature = "redis"), &["deliver", "read"]),
+        ("cloudwatch", "cloudwatch", cfg!(feature = "cloudwatch"), &["deliver"]),
         ("sqs", "sqs", cfg!(feature = "sqs"), &["deliver", "read"]),
     ];
 
