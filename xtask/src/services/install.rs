@@ -1,4 +1,4 @@
-//! Installing counterparts: apt-get as root, a virtual environment, a folder of npm packages.
+//! Installing counterparts: apt-get as root, a virtual environment, folders of npm packages and of Java's.
 
 use std::{fs, path::Path, process::Command};
 
@@ -30,6 +30,10 @@ impl<'a> Installer<'a> {
                 self.npm(spec)?;
                 self.mark(spec)
             }
+            Package::Maven(spec) => {
+                self.maven(spec)?;
+                self.mark(spec)
+            }
         }
     }
 
@@ -58,6 +62,20 @@ impl<'a> Installer<'a> {
         succeed(Command::new("npm").arg("install").args(quiet).arg("--prefix").arg(&folder).arg(spec))
     }
 
+    /// A package and all that it needs to run.
+    fn maven(&mut self, spec: &str) -> Result {
+        if !answers(Command::new("mvn").arg("--version")) {
+            self.apt(&["maven", "openjdk-17-jre-headless"])?;
+        }
+        let folder = self.place.jars(spec);
+        make(&folder)?;
+        let pom = folder.join("pom.xml");
+        fs::write(&pom, project(spec)).map_err(|why| format!("{}: {why}", pom.display()))?;
+        let copy = ["-q", "-B", "dependency:copy-dependencies", "-DincludeScope=runtime"];
+        let to = format!("-DoutputDirectory={}", folder.display());
+        succeed(Command::new("mvn").current_dir(&folder).args(copy).arg(to))
+    }
+
     fn apt(&mut self, packages: &[&str]) -> Result {
         if !self.updated {
             succeed(Command::new("apt-get").args(["update", "-qq"]))?;
@@ -78,6 +96,18 @@ impl<'a> Installer<'a> {
         make(mark.parent().unwrap_or(&mark))?;
         fs::write(&mark, "").map_err(|why| format!("{}: {why}", mark.display()))
     }
+}
+
+/// The smallest project that depends on `spec`, which is `group:artifact:version`.
+fn project(spec: &str) -> String {
+    let mut parts = spec.split(':');
+    let mut part = |name| format!("<{name}>{}</{name}>", parts.next().unwrap_or_default());
+    let needed = [part("groupId"), part("artifactId"), part("version")].concat();
+    format!(
+        "<project><modelVersion>4.0.0</modelVersion><groupId>haul</groupId><artifactId>services</artifactId>\
+         <version>0</version><packaging>pom</packaging>\
+         <dependencies><dependency>{needed}</dependency></dependencies></project>\n"
+    )
 }
 
 fn make(folder: &Path) -> Result {

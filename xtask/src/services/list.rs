@@ -18,6 +18,7 @@ pub(crate) struct Counterpart {
     apt: Option<String>,
     pip: Option<String>,
     npm: Option<String>,
+    maven: Option<String>,
     pub(super) detect: Vec<String>,
     /// The command that starts it, where it is a server.
     pub(super) start: Option<Vec<String>>,
@@ -38,6 +39,7 @@ pub(super) enum Package<'a> {
     Apt(&'a str),
     Pip(&'a str),
     Npm(&'a str),
+    Maven(&'a str),
 }
 
 impl fmt::Display for Need {
@@ -72,13 +74,17 @@ impl Counterpart {
         let apt = self.apt.as_deref().map(Package::Apt);
         let pip = self.pip.as_deref().map(Package::Pip);
         let npm = self.npm.as_deref().map(Package::Npm);
-        apt.or(pip).or(npm).expect("the list was checked: one of the three is there")
+        let maven = self.maven.as_deref().map(Package::Maven);
+        apt.or(pip).or(npm).or(maven).expect("the list was checked: one of them is there")
     }
 
     fn check(&self) -> Result {
-        let packages = [&self.apt, &self.pip, &self.npm].into_iter().flatten().count();
+        let packages = [&self.apt, &self.pip, &self.npm, &self.maven].into_iter().flatten().count();
         if packages != 1 {
-            return Err("exactly one of apt, pip and npm must name the package that brings it".into());
+            return Err("exactly one of apt, pip, npm and maven must name the package that brings it".into());
+        }
+        if self.maven.as_ref().is_some_and(|spec| spec.split(':').count() != 3) {
+            return Err("maven must be group:artifact:version".into());
         }
         if self.detect.is_empty() {
             return Err("detect must be a command".into());
@@ -120,7 +126,10 @@ mod tests {
 
     #[test]
     fn a_wrong_entry_is_refused_by_name() {
-        assert!(refused("apt = \"netcat-openbsd\"", "").contains("nc: exactly one of apt, pip and npm"));
+        assert!(
+            refused("apt = \"netcat-openbsd\"", "").contains("nc: exactly one of apt, pip, npm and maven")
+        );
+        assert!(refused("apt = \"netcat-openbsd\"", "maven = \"a:b\"").contains("group:artifact:version"));
         assert!(refused("apt =", "pip = \"x\"\napt =").contains("exactly one"));
         assert!(refused("\"required\"", "\"optional\"").contains("names its double"));
         assert!(refused("apt =", "double = \"x\"\napt =").contains("has no double"));

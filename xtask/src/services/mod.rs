@@ -93,7 +93,9 @@ impl Place {
     fn has(&self, counterpart: &Counterpart) -> bool {
         let installed = match counterpart.package() {
             list::Package::Apt(_) => true,
-            list::Package::Pip(spec) | list::Package::Npm(spec) => self.mark(spec).is_file(),
+            list::Package::Pip(spec) | list::Package::Npm(spec) | list::Package::Maven(spec) => {
+                self.mark(spec).is_file()
+            }
         };
         let mut words = counterpart.detect.iter().map(|word| self.filled(word));
         let Some(program) = words.next() else { return false };
@@ -109,7 +111,12 @@ impl Place {
     }
 
     fn variables(&self, counterpart: &Counterpart) -> BTreeMap<String, String> {
-        counterpart.variables.iter().map(|(name, value)| (name.clone(), self.filled(value))).collect()
+        let jars = match counterpart.package() {
+            list::Package::Maven(spec) => self.jars(spec).to_string_lossy().into_owned(),
+            _ => String::new(),
+        };
+        let filled = |value: &String| self.filled(value).replace("{jars}", &jars);
+        counterpart.variables.iter().map(|(name, value)| (name.clone(), filled(value))).collect()
     }
 
     fn start(&self, counterpart: &Counterpart, words: &[String]) -> Result<Started> {
@@ -127,6 +134,11 @@ impl Place {
 
     fn node(&self) -> PathBuf {
         self.folder.join("node")
+    }
+
+    /// Where the jars of this very version are.
+    fn jars(&self, spec: &str) -> PathBuf {
+        self.folder.join("java").join(spec.replace(':', "-"))
     }
 
     /// What says that this very version was installed.
@@ -218,6 +230,22 @@ mod tests {
             "#,
         );
         assert_eq!(names(&services.missing()), "python-x");
+    }
+
+    #[test]
+    fn tests_are_told_where_the_jars_of_a_version_are() {
+        let text = r#"
+            [[counterpart]]
+            name = "x"
+            what = "x"
+            need = "required"
+            maven = "org.x:x:2"
+            detect = ["true"]
+            variables = { HAUL_X = "{jars}/*" }
+        "#;
+        let services = services(text);
+        let told = services.place.variables(&services.list[0]);
+        assert_eq!(told["HAUL_X"], "/nowhere/services/java/org.x-x-2/*");
     }
 
     #[test]

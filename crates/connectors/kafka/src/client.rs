@@ -1,0 +1,152 @@
+//! The producer, and what it tells: whether the cluster answers, and what became of each record.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use haul_core::{Error, ErrorKind, Result, Sent};
+use rdkafka::client::{Client, ClientContext};
+use rdkafka::config::RDKafkaLogLevel as Level;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message;
+use rdkafka::producer::{DeliveryResult, ProducerContext, ThreadedProducer};
+use tokio::sync::{Notify, mpsc};
+
+use crate::failure::{failed, is_refusal};
+
+pub(crate) type Producer = ThreadedProducer<Events>;
+
+/// The place of a record in its call, and what became of it.
+pub(crate) type Report = (usize, Result<Stored>);
+
+/// Where a record is: partition and offset.
+pub(crate) type Stored = (i32, i64);
+
+/// Says what became of one record. Dropped without a word, nothing is known of it.
+pub(crate) struct Ticket {
+    pub(crate) at: usize,
+    /// It has room for every record of the call.
+    pub(crate) reports: mpsc::Sender<Report>,
+}
+
+/// What the client tells.
+pub(crate) struct Events {
+    cluster: Cluster,
+    /// A record is done with: there may be room for another.
+    pub(crate) room: Notify,
+}
+
+impl Events {
+    pub(crate) fn new() -> Self {
+        Self { cluster: Cluster::new(), room: Notify::new() }
+    }
+
+    pub(crate) fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+}
+
+/// Whether the cluster answers.
+pub(crate) struct Cluster {
+    away: AtomicBool,
+    refused: Mutex<Option<Error>>,
+}
+
+/// How long one question may take before it is asked again, and refusals are looked for.
+const QUESTION: Duration = Duration::from_secs(1);
+
+impl Cluster {
+    pub(crate) fn new() -> Self {
+        Self { away: AtomicBool::new(true), refused: Mutex::default() }
+    }
+
+    /// No broker could be reached since it last answered.
+    pub(crate) fn is_away(&self) -> bool {
+        self.away.load(Ordering::Acquire)
+    }
+
+    /// Why it refuses us, since it last answered.
+    pub(crate) fn refusal(&self) -> Option<Error> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Asks until it answers, and blocks meanwhile. With a topic, it must know it. Errors: `Connect`, `Unauthorized`,
+    /// `NotFound`; nothing was sent.
+    pub(crate) fn reach<C: ClientContext>(
+        &self,
+        client: &Client<C>,
+        topic: Option<&str>,
+        deadline: Instant,
+    ) -> Result<()> {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let why = match client.fetch_metadata(topic, left.min(QUESTION)) {
+                Ok(found) => {
+                    self.away.store(false, Ordering::Release);
+                    *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                    match found.topics().iter().find_map(|topic| topic.error()) {
+                        Some(code) if topic.is_some() => failed(&KafkaError::MetadataFetch(code.into())),
+                        _ => return Ok(()),
+                    }
+                }
+                Err(why) => match self.refusal() {
+                    Some(refusal) => return Err(refusal),
+                    None => Error::new(ErrorKind::Connect, format!("no broker answers: {why}")),
+                },
+            };
+            if left <= QUESTION {
+                return Err(why.with_sent(Sent::No));
+            }
+            if why.kind() != ErrorKind::Connect {
+                // It answered at once; what it does not know yet it may know soon.
+                std::thread::sleep(QUESTION / 10);
+            }
+        }
+    }
+
+    pub(crate) fn heard(&self, error: &KafkaError, reason: &str) {
+        match error.rdkafka_error_code() {
+            Some(code) if is_refusal(code) => {
+                let refusal = failed(error).with("broker", reason);
+                *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
+            }
+            Some(RDKafkaErrorCode::AllBrokersDown) => self.away.store(true, Ordering::Release),
+            _ => {}
+        }
+        tracing::debug!("{error}: {reason}");
+    }
+}
+
+/// Passes on what the client logs.
+pub(crate) fn log(level: Level, facility: &str, message: &str) {
+    match level {
+        Level::Emerg | Level::Alert | Level::Critical | Level::Error | Level::Warning => {
+            tracing::warn!("librdkafka {facility}: {message}");
+        }
+        _ => tracing::debug!("librdkafka {facility}: {message}"),
+    }
+}
+
+impl ClientContext for Events {
+    fn log(&self, level: Level, facility: &str, message: &str) {
+        log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.cluster.heard(&error, reason);
+    }
+}
+
+impl ProducerContext for Events {
+    type DeliveryOpaque = Box<Ticket>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<Ticket>) {
+        let outcome = match result {
+            Ok(record) => Ok((record.partition(), record.offset())),
+            Err((why, _)) => Err(failed(why)),
+        };
+        // Nobody waits any more for the records of a call that was given up.
+        let _ = ticket.reports.try_send((ticket.at, outcome));
+        self.room.notify_waiters();
+    }
+}
