@@ -43,7 +43,7 @@ pub use error::{Error, ErrorKind, Result, Sent, Status};
 pub use id::PacketId;
 pub use info::{Info, PathStats, Stats};
 pub use limits::Limits;
-pub use link::{Encoder, Link, OnReceived, ReadHalf, Spawn, Task, WriteHalf};
+pub use link::{Encoder, Link, OnSettled, ReadHalf, Spawn, Task, WriteHalf};
 pub use listener::{Incoming, Listener, ListenerLimits, ListenerStats};
 pub use metadata::Metadata;
 pub use multiplex::{BoxFuture, Multiplex, StreamOptions};

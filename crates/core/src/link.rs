@@ -54,10 +54,11 @@ pub trait Encoder: Send {
     fn encode(&mut self, frame: &Frame, out: &mut WriteBuf) -> Result<()>;
 }
 
-/// Told how many more packets `recv` and the like have answered, of those that the reading half gave,
-/// in their order: what was only read ahead is not among them. Called where packets are received, at times with a lock of
-/// core held, so that it must neither wait nor use the connection.
-pub type OnReceived = Arc<dyn Fn(u64) + Send + Sync>;
+/// Told how many more packets the application has settled, of those that the reading half gave, in their order: `recv`
+/// settles what it answers, a [`Delivery`](crate::Delivery) is settled by its answer; what was only read ahead is not
+/// settled. Called where packets are received or answered, at times with a lock of core held, so that it must neither wait
+/// nor use the connection.
+pub type OnSettled = Arc<dyn Fn(u64) + Send + Sync>;
 
 /// A protocol's connection before core drives it: halves, facts, bounds.
 ///
@@ -78,8 +79,8 @@ pub struct Link {
     pub multiplex: Option<Arc<dyn Multiplex>>,
     /// The state, where the link itself moves it (a link that reconnects); core moves it otherwise.
     pub state: Option<StateCell>,
-    /// Told how many packets were received, where the link wants to know.
-    pub on_received: Option<OnReceived>,
+    /// Told how many packets the application has settled, where the link wants to know.
+    pub on_settled: Option<OnSettled>,
     /// Dropped when the connection is gone: a listener's permit, a session's handle.
     pub guard: Option<Box<dyn Any + Send>>,
 }
@@ -95,7 +96,7 @@ impl Link {
             encoder: None,
             multiplex: None,
             state: None,
-            on_received: None,
+            on_settled: None,
             guard: None,
         }
     }
@@ -128,10 +129,10 @@ impl Link {
         self
     }
 
-    /// The link that is told how many packets were received.
+    /// The link that is told how many packets the application has settled.
     #[must_use]
-    pub fn with_on_received(mut self, told: impl Fn(u64) + Send + Sync + 'static) -> Self {
-        self.on_received = Some(Arc::new(told));
+    pub fn with_on_settled(mut self, told: impl Fn(u64) + Send + Sync + 'static) -> Self {
+        self.on_settled = Some(Arc::new(told));
         self
     }
 

@@ -16,6 +16,7 @@ pub trait Source: Send + 'static {
 pub struct Delivery {
     packet: Packet,
     settle: Option<Box<dyn Settle>>,
+    awaited: bool,
 }
 
 /// How a source or connection takes the answer to one packet.
@@ -30,12 +31,19 @@ pub trait Settle: Send + 'static {
 impl Delivery {
     /// A packet whose answer goes to `settle`.
     pub fn new(packet: Packet, settle: impl Settle) -> Self {
-        Self { packet, settle: Some(Box::new(settle)) }
+        Self { packet, settle: Some(Box::new(settle)), awaited: true }
     }
 
     /// A packet that nobody waits for an answer to.
     pub fn unanswered(packet: Packet) -> Self {
-        Self { packet, settle: None }
+        Self { packet, settle: None, awaited: false }
+    }
+
+    /// The same, where its sender does not wait for the answer, and only the connection is to know.
+    #[must_use]
+    pub fn unawaited(mut self) -> Self {
+        self.awaited = false;
+        self
     }
 
     /// The packet.
@@ -43,9 +51,9 @@ impl Delivery {
         &self.packet
     }
 
-    /// Whether somebody waits for the answer.
+    /// Whether its sender waits for the answer.
     pub fn is_awaited(&self) -> bool {
-        self.settle.is_some()
+        self.awaited
     }
 
     /// Splits off the answer: the packet goes one way, the acknowledgement another.

@@ -184,8 +184,7 @@ impl Serving {
         halt: watch::Sender<Option<CloseReason>>,
     ) {
         while let Some(done) = outcomes.recv().await {
-            // A session answers for itself where its client asked for no receipt; here both look the same.
-            let told = done.awaited && !self.is_session() || self.terms.json_receipts;
+            let told = done.awaited || self.terms.json_receipts;
             let refused = done.outcome.as_ref().err().cloned();
             let answered = self.give(sender, done.outcome, done.ack, &done.session).await;
             match answered {
@@ -203,10 +202,6 @@ impl Serving {
                 halt.send_replace(Some(reason(&why)));
             }
         }
-    }
-
-    fn is_session(&self) -> bool {
-        self.info.facts.get("session").is_some()
     }
 
     async fn give(&self, sender: &Sender, outcome: Result<Stored>, ack: Ack, session: &str) -> Result<()> {

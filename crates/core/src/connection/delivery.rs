@@ -7,9 +7,12 @@ use tokio::sync::oneshot;
 use super::hub::{Hub, lock};
 use super::inbox::Arrived;
 use super::sender::Sender;
+use super::settling::Settling;
 use crate::source::{Settle, dropped};
 use crate::wire::Frame;
-use crate::{Batch, BoxFuture, Delivery, Error, ErrorKind, Level, Packet, PacketId, Receipt, Result, Sent};
+use crate::{
+    Batch, BoxFuture, CloseReason, Delivery, Error, ErrorKind, Level, Packet, PacketId, Receipt, Result, Sent,
+};
 
 /// A receipt on its way. Dropped, nobody waits for it any more.
 struct Promised<'a> {
@@ -116,22 +119,42 @@ pub(super) async fn deliver_all(sender: &Sender, batch: Batch) -> Result<Vec<Res
 
 /// A packet of this connection whose answer is left to the application.
 pub(super) fn delivery(hub: &Arc<Hub>, arrived: Arrived) -> Delivery {
-    match arrived.packet.id().filter(|_| arrived.receipt) {
-        Some(id) => Delivery::new(arrived.packet, Answer { hub: Arc::downgrade(hub), id }),
-        None => Delivery::unanswered(arrived.packet),
+    let awaited = arrived.packet.id().filter(|_| arrived.receipt);
+    let number = hub.settling.as_ref().map(Settling::open);
+    let answer = Answer { hub: Arc::downgrade(hub), awaited, number };
+    match (awaited, number) {
+        (Some(_), _) => Delivery::new(arrived.packet, answer),
+        (None, Some(_)) => Delivery::new(arrived.packet, answer).unawaited(),
+        (None, None) => Delivery::unanswered(arrived.packet),
     }
 }
 
 struct Answer {
     hub: Weak<Hub>,
-    id: PacketId,
+    /// The id by which the packet's sender waits for the answer.
+    awaited: Option<PacketId>,
+    /// The number by which the link is told that the packet is settled.
+    number: Option<u64>,
 }
 
 impl Answer {
+    /// A sender that waits is told; one that does not is told of a refusal by the close, and the packet is not settled.
     fn give(&self, outcome: Result<Receipt>) -> Result<()> {
-        let gone =
-            || Error::new(ErrorKind::Closed, format!("answer packet {}: its connection is gone", self.id));
-        self.hub.upgrade().ok_or_else(gone)?.answer(Frame::Receipt { id: self.id, outcome })
+        let gone = || Error::new(ErrorKind::Closed, "answer a packet: its connection is gone");
+        let hub = self.hub.upgrade().ok_or_else(gone)?;
+        match (self.awaited, outcome) {
+            (Some(id), outcome) => hub.answer(Frame::Receipt { id, outcome })?,
+            (None, Ok(_)) => {}
+            (None, Err(why)) => {
+                let message = format!("a packet was refused: {}", why.message());
+                hub.begin_close(CloseReason::new(CloseReason::POLICY.code, message));
+                return Ok(());
+            }
+        }
+        if let (Some(settling), Some(number)) = (&hub.settling, self.number) {
+            settling.settle(number);
+        }
+        Ok(())
     }
 }
 

@@ -12,7 +12,8 @@ use tokio::sync::Notify;
 use super::driver::Driver;
 use super::inbox::Inbox;
 use super::outbox::{Outbox, Phase, Writer};
-use crate::link::{OnReceived, ReadHalf};
+use super::settling::Settling;
+use crate::link::ReadHalf;
 use crate::wire::Frame;
 use crate::{
     CloseReason, Error, ErrorKind, Info, Limits, Link, Multiplex, Packet, Result, Sent, State, StateCell,
@@ -25,7 +26,7 @@ pub(super) struct Hub {
     pub(super) limits: Limits,
     pub(super) multiplex: Option<Arc<dyn Multiplex>>,
     pub(super) state: StateCell,
-    on_received: Option<OnReceived>,
+    pub(super) settling: Option<Settling>,
     /// The link moves the state to and from `Reconnecting` itself.
     moves_state: bool,
     pub(super) outbox: Mutex<Outbox>,
@@ -118,7 +119,7 @@ impl Hub {
             info: link.info,
             limits: link.limits,
             multiplex: link.multiplex,
-            on_received: link.on_received,
+            settling: link.on_settled.map(Settling::new),
             state: link.state.unwrap_or_else(|| StateCell::new(State::Connected)),
             moves_state,
             outbox: Mutex::new(Outbox::new(link.encoder)),
@@ -163,11 +164,11 @@ impl Hub {
         }
     }
 
-    /// The application has so many more packets.
+    /// The application has so many more packets, which are settled by that.
     #[inline]
-    pub(super) fn tell_received(&self, count: u64) {
-        if let Some(told) = &self.on_received {
-            told(count);
+    pub(super) fn settle_received(&self, count: u64) {
+        if let Some(settling) = &self.settling {
+            settling.received(count);
         }
     }
 
@@ -318,7 +319,7 @@ impl Hub {
             encoder,
             multiplex: self.multiplex.clone(),
             state: self.moves_state.then(|| self.state.clone()),
-            on_received: self.on_received.clone(),
+            on_settled: self.settling.as_ref().map(Settling::told),
             guard,
         })
     }

@@ -219,7 +219,7 @@ impl Hub {
                 Poll::Ready(self.answer_end(end).map(|_| 0))
             }
             _ => {
-                self.tell_received(count as u64);
+                self.settle_received(count as u64);
                 Poll::Ready(Ok(count))
             }
         }
@@ -329,6 +329,9 @@ impl Hub {
             let why = Error::new(ErrorKind::Rejected, "the receiver is gone").with_sent(Sent::No);
             // If it cannot be answered, the connection's end answers.
             let _ = self.answer(Frame::Receipt { id, outcome: Err(why) });
+            self.settle_received(1);
+        } else if let Some(settling) = &self.settling {
+            settling.cut();
         }
     }
 

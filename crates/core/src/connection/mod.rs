@@ -13,6 +13,7 @@ mod lost;
 mod outbox;
 mod receiver;
 mod sender;
+mod settling;
 
 use std::fmt;
 use std::future::Future;

@@ -52,7 +52,7 @@ impl Receiver {
         if !self.ready.is_empty() {
             let count = self.ready.len().min(limit);
             packets.extend(self.ready.drain(self.ready.len() - count..).rev());
-            self.hub().tell_received(count as u64);
+            self.hub().settle_received(count as u64);
             return Ok(count);
         }
         let hub = self.hub();
@@ -69,21 +69,18 @@ impl Receiver {
 
     /// See [`Connection::next`](super::Connection::next).
     pub async fn next_delivery(&mut self) -> Result<Option<Delivery>> {
-        if let Some(packet) = self.pop_ready() {
-            return Ok(Some(Delivery::unanswered(packet)));
-        }
-        let arrived = self.arrived().await?;
-        Ok(arrived.map(|arrived| {
-            self.hub().tell_received(1);
-            delivery::delivery(self.hub(), arrived)
-        }))
+        let arrived = match self.ready.pop() {
+            Some(packet) => Some(Arrived { packet, receipt: false }),
+            None => self.arrived().await?,
+        };
+        Ok(arrived.map(|arrived| delivery::delivery(self.hub(), arrived)))
     }
 
     /// The next packet of those that came together with the last one.
     #[inline]
     fn pop_ready(&mut self) -> Option<Packet> {
         let packet = self.ready.pop()?;
-        self.hub().tell_received(1);
+        self.hub().settle_received(1);
         Some(packet)
     }
 
@@ -110,7 +107,7 @@ impl Receiver {
     #[inline]
     fn accept(&self, arrived: Option<Arrived>) -> Option<Packet> {
         arrived.map(|arrived| {
-            self.hub().tell_received(1);
+            self.hub().settle_received(1);
             self.hub().acknowledge(&arrived);
             arrived.packet
         })

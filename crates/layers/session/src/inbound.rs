@@ -27,7 +27,7 @@ pub(crate) struct Inbound {
     gaps: VecDeque<Error>,
     /// Gaps that nobody read and that were dropped.
     gaps_before: u64,
-    /// Counts what the application receives; gone where a layer between it and us does not say.
+    /// Counts what the application settles; gone where a layer between it and us does not say.
     pub(crate) counter: Weak<dyn Fn(u64) + Send + Sync>,
     /// The peer said its close.
     pub(crate) peer_closed: bool,
@@ -80,7 +80,7 @@ impl Inbound {
         self.gaps.push_back(gap);
     }
 
-    /// Whether what the application receives is counted.
+    /// Whether what the application settles is counted.
     pub(crate) fn is_counted(&self) -> bool {
         self.counter.strong_count() > 0
     }
@@ -116,7 +116,7 @@ impl Inbound {
     pub(crate) fn hand_over(&mut self, shared: &Shared, frame: Frame, number: Option<u64>) -> Frame {
         match frame {
             Frame::Packet { packet, receipt } => {
-                let receipt = self.hand(shared, &packet, receipt, number);
+                self.hand(shared, &packet, number);
                 return Frame::Packet { packet, receipt };
             }
             Frame::Pong(payload) => {
@@ -139,21 +139,14 @@ impl Inbound {
         frame
     }
 
-    /// Core has `packet`: whether it is to be answered.
-    fn hand(&self, shared: &Shared, packet: &Packet, receipt: bool, number: Option<u64>) -> bool {
+    /// Core has `packet`.
+    fn hand(&self, shared: &Shared, packet: &Packet, number: Option<u64>) {
         let mut settling = shared.settling();
-        let opened = packet.id().zip(number);
-        if let Some((id, number)) = opened {
-            // Core answers it when the application has it, or the application does.
-            settling.open(id, number, receipt);
-        }
-        let by_receiving = number.filter(|_| opened.is_none());
-        match by_receiving {
+        match number {
             Some(number) if !self.is_counted() => settling.settle(number),
-            first => settling.hand(first, 1, packet.len() as u64),
+            number => settling.hand(number, 1, packet.len() as u64),
         }
         shared.look_after(settling.next_look());
-        receipt || opened.is_some()
     }
 
     pub(crate) fn next_waiting(&mut self) -> Option<(Frame, Option<u64>)> {
@@ -168,7 +161,7 @@ impl Inbound {
         self.waiting.push_back((frame, number));
     }
 
-    /// Gives core what has arrived, is numbered, and is settled by being received.
+    /// Gives core what has arrived and is numbered.
     pub(crate) fn take_arrived(&mut self, shared: &Shared, packets: &mut Vec<Packet>, most: usize) {
         if !self.waiting.is_empty() || !self.gaps.is_empty() || self.end.is_some() || !self.is_counted() {
             return;
@@ -182,10 +175,10 @@ impl Inbound {
         if let Some(alive) = &mut self.alive {
             alive.heard();
         }
-        let plain = |packet: &&Packet| packet.id().is_none() && !self.is_beside(packet);
+        let numbered = |packet: &&Packet| !self.is_beside(packet);
         let (count, bytes) = packets[before..]
             .iter()
-            .take_while(plain)
+            .take_while(numbered)
             .fold((0, 0), |(count, bytes), packet| (count + 1, bytes + packet.len() as u64));
         if count > 0 {
             let mut settling = shared.settling();

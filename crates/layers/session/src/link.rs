@@ -19,7 +19,7 @@ pub(crate) fn link(shared: &Arc<Shared>, info: Info, limits: Limits) -> Link {
         .with_limits(limits)
         .with_state(shared.state.clone())
         .with_guard(Shut(shared.clone()));
-    link.on_received = Some(shared.counter());
+    link.on_settled = Some(shared.counter());
     link
 }
 
@@ -42,16 +42,6 @@ struct Numbering {
 
 impl Encoder for Numbering {
     fn encode(&mut self, frame: &Frame, out: &mut WriteBuf) -> Result<()> {
-        if let Frame::Receipt { id, .. } = frame {
-            let answered = self.shared.settling().answer(*id);
-            if answered.is_some() {
-                self.shared.tell_soon();
-            }
-            if answered == Some(false) {
-                // Only the session wanted to know.
-                return Ok(());
-            }
-        }
         let mut sending = self.shared.sending();
         if let Some(Err(why)) = &sending.over {
             return Err(why.clone());

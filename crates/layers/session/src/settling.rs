@@ -2,9 +2,7 @@
 //!
 //! No sockets and no clock: who holds it sees to the time.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
-
-use haul_core::PacketId;
+use std::collections::{BTreeSet, VecDeque};
 
 /// So many items settled and not told are told with what is sent next.
 const WANTED_AFTER: u64 = 32;
@@ -25,17 +23,15 @@ pub(crate) struct Settling {
     told: u64,
     /// Bytes received since then.
     bytes: u64,
-    /// Packets that core has and the application has not received, oldest first.
+    /// Packets that core has and the application has not settled, oldest first.
     handed: VecDeque<Run>,
-    /// All packets that the application has received, of whatever epoch.
+    /// All packets that the application has settled, of whatever epoch.
     received: u64,
-    /// Packets whose answer the application has yet to give, and whether their sender waits for it.
-    open: HashMap<PacketId, VecDeque<(u64, bool)>>,
 }
 
 /// Packets that were handed to core one after the other.
 struct Run {
-    /// The number of the first, if they are settled by being received.
+    /// The number of the first, if they are numbered.
     first: Option<u64>,
     count: u64,
     bytes: u64,
@@ -55,8 +51,7 @@ pub(crate) enum Tell {
 }
 
 impl Settling {
-    /// Core has `count` more packets, of `bytes` bytes; `first` is the number of the first, if they are settled by being
-    /// received.
+    /// Core has `count` more packets, of `bytes` bytes; `first` is the number of the first, if they are numbered.
     pub(crate) fn hand(&mut self, first: Option<u64>, count: u64, bytes: u64) {
         match self.handed.back_mut() {
             Some(last) if first == last.first.map(|first| first + last.count) => {
@@ -67,7 +62,7 @@ impl Settling {
         }
     }
 
-    /// The application has received `total` packets by now.
+    /// The application has settled `total` packets by now.
     pub(crate) fn receive(&mut self, total: u64) {
         let mut more = total - self.received;
         self.received = total;
@@ -96,23 +91,6 @@ impl Settling {
         let mut handed = std::mem::take(&mut self.handed);
         handed.iter_mut().for_each(|run| run.first = None);
         *self = Self { handed, received: self.received, ..Self::default() };
-    }
-
-    /// Item `number` is a packet that the application will answer by its id.
-    pub(crate) fn open(&mut self, id: PacketId, number: u64, awaited: bool) {
-        self.open.entry(id).or_default().push_back((number, awaited));
-    }
-
-    /// The application answered the packet with this id: whether its sender waits for the answer. `None` if it is none
-    /// of this epoch.
-    pub(crate) fn answer(&mut self, id: PacketId) -> Option<bool> {
-        let numbers = self.open.get_mut(&id)?;
-        let (number, awaited) = numbers.pop_front()?;
-        if numbers.is_empty() {
-            self.open.remove(&id);
-        }
-        self.settle(number);
-        Some(awaited)
     }
 
     /// The application has item `number`.

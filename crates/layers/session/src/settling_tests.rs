@@ -26,11 +26,11 @@ fn many_packets_or_bytes_are_told_at_once() {
 }
 
 #[test]
-fn what_core_has_is_settled_when_it_is_received_and_not_before() {
+fn what_core_has_is_settled_when_it_says_so_and_not_before() {
     let mut settling = Settling::default();
     settling.hand(Some(0), 3, 3);
     settling.hand(Some(3), 2, 2);
-    // One that is answered by its id, and one beside the session.
+    // Two beside the session.
     settling.hand(None, 2, 2);
     settling.hand(Some(6), 1, 1);
     assert_eq!(settling.told(), 0);
@@ -69,15 +69,4 @@ fn it_is_looked_at_before_too_many_packets_or_bytes_are_received() {
     assert_eq!(settling.next_look(), 1);
     settling.receive(5);
     assert_eq!((settling.next_look(), settling.tell()), (1, Tell::Due));
-}
-
-#[test]
-fn the_same_id_twice_is_settled_twice_in_order() {
-    let mut settling = Settling::default();
-    let id = PacketId::from_bytes([7; 16]);
-    settling.open(id, 0, true);
-    settling.open(id, 1, false);
-    assert_eq!((settling.answer(id), settling.told()), (Some(true), 1));
-    assert_eq!((settling.answer(id), settling.told()), (Some(false), 2));
-    assert_eq!(settling.answer(id), None);
 }

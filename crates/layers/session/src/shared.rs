@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use haul_core::wire::{Frame, SendBuf};
-use haul_core::{Encoder, Error, ErrorKind, Link, OnReceived, Result, State, StateCell, WriteHalf};
+use haul_core::{Encoder, Error, ErrorKind, Link, OnSettled, Result, State, StateCell, WriteHalf};
 use tokio::runtime::Handle;
 
 use crate::alive::Alive;
@@ -152,18 +152,18 @@ impl Shared {
         settling
     }
 
-    /// Counts what the application receives, until it is dropped.
-    pub(crate) fn counter(self: &Arc<Self>) -> OnReceived {
+    /// Counts what the application settles, until it is dropped.
+    pub(crate) fn counter(self: &Arc<Self>) -> OnSettled {
         let shared = self.clone();
-        let counter: OnReceived = Arc::new(move |count| shared.receive(count));
+        let counter: OnSettled = Arc::new(move |count| shared.receive(count));
         self.inbound().counter = Arc::downgrade(&counter);
         counter
     }
 
-    /// The application has received `count` more packets.
+    /// The application has settled `count` more packets.
     #[inline]
     fn receive(self: &Arc<Self>, count: u64) {
-        // One receives at a time, so that nobody else adds.
+        // Core tells one after the other, so that nobody else adds.
         let total = self.received.load(Ordering::Relaxed) + count;
         self.received.store(total, Ordering::Release);
         if total >= self.look_at.load(Ordering::Relaxed) || !load(&self.ack_waits) {

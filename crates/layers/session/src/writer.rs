@@ -239,23 +239,6 @@ impl Shared {
         }
     }
 
-    /// As [`tell`](Self::tell), without writing: for whoever holds locks.
-    pub(crate) fn tell_soon(self: &Arc<Self>) {
-        let tell = self.settling().tell();
-        match tell {
-            Tell::Nothing => {}
-            Tell::Due => {
-                let weak = Arc::downgrade(self);
-                self.runtime.spawn(async move {
-                    if let Some(shared) = weak.upgrade() {
-                        shared.tell_now();
-                    }
-                });
-            }
-            Tell::Later | Tell::Wanted => self.tell_later(tell),
-        }
-    }
-
     fn tell_later(self: &Arc<Self>, tell: Tell) {
         if tell == Tell::Wanted {
             self.ack_wanted.store(true, Ordering::Release);

@@ -12,7 +12,7 @@ fn giving(frames: Vec<Frame>) -> (Connection, Arc<AtomicU64>) {
     let count = received.clone();
     let link = Link::new(Info::new("list", ""), read, StreamWrite::new(tokio::io::sink()))
         .with_encoder(StreamEncoder::new(Framing::Haul))
-        .with_on_received(move |more| {
+        .with_on_settled(move |more| {
             count.fetch_add(more, Ordering::SeqCst);
         });
     (Connection::new(link, spawn), received)
@@ -90,16 +90,17 @@ async fn few_notes_are_kept_and_none_for_an_application_that_receives() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_link_is_told_what_was_received_and_not_what_was_read_ahead() {
+async fn a_link_is_told_what_was_settled_and_not_what_was_read_ahead() {
     let (mut connection, received) = giving((0..10).map(|_| packet("one")).collect());
     let told = || received.load(Ordering::SeqCst);
     read_ahead(&connection, 10).await;
     assert_eq!(told(), 0);
     connection.recv().await.unwrap().unwrap();
-    connection.next().await.unwrap().unwrap();
-    assert_eq!(told(), 2);
+    let unanswered = connection.next().await.unwrap().unwrap();
     let mut some = Vec::new();
     assert_eq!(connection.recv_many(&mut some, 3).await.unwrap(), 3);
+    assert_eq!((told(), unanswered.is_awaited()), (1, false), "the others wait for the one before them");
+    unanswered.ack(Receipt::new(Level::Stored, None)).await.unwrap();
     assert_eq!(told(), 5);
     let link = connection.into_link().await.unwrap();
     assert_eq!(told(), 5, "what goes back to the link was not received");

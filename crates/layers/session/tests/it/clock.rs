@@ -127,7 +127,7 @@ async fn where_nobody_counts_what_is_received_packets_are_settled_when_they_are_
     let (client, server) = open(&net).await;
     let mut link = client.into_link().await.unwrap();
     // As a layer does that makes a link of its own.
-    link.on_received = None;
+    link.on_settled = None;
     let mut client = Connection::new(link, |task| drop(tokio::spawn(task)));
     let sending = tokio::spawn(async move {
         for _ in 0..1000 {

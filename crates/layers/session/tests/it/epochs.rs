@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use haul_core::{Connection, Deliver, ErrorKind, Level, Listener, Packet, PacketId, Receipt};
+use haul_core::{Connection, Deliver, Error, ErrorKind, Level, Listener, Packet, PacketId, Receipt};
 use haul_mem::Mem;
 use haul_session::{Acceptor, AcceptorOptions, SessionLayer, SessionOptions};
 use tokio::runtime::{Builder, Runtime};
@@ -150,6 +150,61 @@ async fn what_a_source_had_not_acknowledged_is_given_to_the_next_server() {
     assert_eq!(server.hear().await, "second");
     let (first, second) = soon("both receipts", delivering).await.unwrap();
     assert_eq!((first.level, second.level), (Level::Stored, Level::Acknowledged));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn packets_without_id_that_a_source_was_given_and_had_not_acknowledged_are_told_as_lost() {
+    let mem = Mem::new();
+    let mut server = Server::start(&mem, |mut session, say| async move {
+        let mut open = Vec::new();
+        for number in 0..66 {
+            let delivery = session.next().await.unwrap().unwrap();
+            assert!(!delivery.is_awaited());
+            match number {
+                // As many as are acknowledged at once.
+                ..64 => delivery.ack(Receipt::new(Level::Stored, None)).await.unwrap(),
+                _ => open.push(delivery),
+            }
+        }
+        say.send("given 66".into()).await.unwrap();
+        std::future::pending::<()>().await;
+        drop((open, session));
+    })
+    .await;
+    let mut client = client(&mem).await;
+    for number in 0..66 {
+        client.send(Packet::text(number.to_string())).await.unwrap();
+    }
+    assert_eq!(server.hear().await, "given 66");
+    // The acknowledgement went before the pong.
+    soon("the pong", client.ping()).await.unwrap();
+    server.die();
+    let _server = Server::start(&mem, tell_all).await;
+    let gap = soon("the gap", client.recv()).await.unwrap_err();
+    let facts = ["from", "to", "ours_maybe_lost"].map(|name| fact(&gap, name).unwrap());
+    assert_eq!(facts, ["64", "66", "2"], "{gap}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_that_nobody_waits_for_is_told_by_the_close() {
+    for dropped in [false, true] {
+        let mem = Mem::new();
+        let _server = Server::start(&mem, move |mut session, _say| async move {
+            let delivery = session.next().await.unwrap().unwrap();
+            match dropped {
+                true => drop(delivery),
+                false => delivery.nack(Error::new(ErrorKind::Rejected, "the disk is full")).await.unwrap(),
+            }
+            std::future::pending::<()>().await;
+            drop(session);
+        })
+        .await;
+        let mut client = client(&mem).await;
+        client.send(Packet::text("one")).await.unwrap();
+        let why = soon("the close", client.recv()).await.unwrap_err();
+        let said = if dropped { "dropped the packet without an answer" } else { "the disk is full" };
+        assert!(why.kind() == ErrorKind::Closed && why.to_string().contains(said), "{why}");
+    }
 }
 
 trait DeliverTwo {

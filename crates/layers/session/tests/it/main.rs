@@ -20,9 +20,9 @@ use haul_session::{Acceptor, AcceptorOptions, Session, SessionLayer, SessionOpti
 use tower_layer::Layer as _;
 
 pub(crate) async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), work)
+    tokio::time::timeout(Duration::from_secs(60), work)
         .await
-        .unwrap_or_else(|_| panic!("waited 20 s for {what}"))
+        .unwrap_or_else(|_| panic!("waited 60 s for {what}"))
 }
 
 pub(crate) fn endpoint(text: &str) -> Endpoint {

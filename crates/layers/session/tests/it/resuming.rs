@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use haul_core::{Connection, Packet};
+use haul_core::{Connection, ListenerLimits, Packet};
 use haul_session::{AcceptorOptions, SessionLayer, SessionOptions};
 use tokio::time::{Instant, sleep};
 use tower_layer::Layer as _;
@@ -11,7 +11,11 @@ use crate::relay::Relay;
 use crate::{Net, endpoint, next, soon};
 
 async fn open(net: &Net) -> (Connection, Connection) {
-    let options = SessionOptions { stable_after: Duration::ZERO, ..SessionOptions::default() };
+    let options = SessionOptions {
+        stable_after: Duration::ZERO,
+        connect_timeout: Duration::from_secs(60),
+        ..SessionOptions::default()
+    };
     let dialer = SessionLayer::new(options).unwrap().layer(net.mem.dialer());
     let (client, server) = tokio::join!(dialer.open(endpoint("mem://relay")), net.accept());
     (client.unwrap().0, server)
@@ -55,7 +59,9 @@ async fn send(end: &Connection, session: u32, numbers: std::ops::Range<u32>) {
 async fn a_thousand_sessions_that_are_cut_at_once_lose_and_repeat_nothing() {
     const SESSIONS: u32 = 1000;
     const PACKETS: u32 = 15;
-    let net = Net::new(AcceptorOptions::default());
+    // On a busy machine, too, they come back in time.
+    let limits = ListenerLimits { handshake_deadline: Duration::from_secs(60), ..ListenerLimits::default() };
+    let net = Net::new(AcceptorOptions { limits, ..AcceptorOptions::default() });
     let relay = Relay::new(&net.mem, Duration::ZERO);
     let mut ends = Vec::new();
     for session in 0..SESSIONS {
