@@ -12,5 +12,5 @@ pub(crate) struct Args {
 
 /// Builds the benchmark for release and runs it.
 pub(crate) fn run(args: Args) -> Result {
-    succeed(cargo().args(["run", "--release", "--package", "haul-bench", "--"]).args(args.rest))
+    succeed(cargo().args(["run", "--profile", "bench", "--package", "haul-bench", "--"]).args(args.rest))
 }
