@@ -123,17 +123,16 @@ async fn what_was_answered_with_a_failure_does_not_go_out_later() {
     let Some(mut nats) = Nats::start() else { return };
     let sink = sink(&nats.url("events?jetstream=false&timeout=2s&connect_timeout=2s"));
     delivered(&sink, "before").await;
-    nats.pause();
-    let why = soon("the timeout", sink.deliver(Packet::text("paused"))).await.unwrap_err();
-    assert_eq!(why.sent(), Sent::Maybe, "{why}");
     nats.kill();
     for _ in 0..3 {
         let why = soon("the failure", sink.deliver(Packet::text("away"))).await.unwrap_err();
-        assert_eq!((why.kind(), why.sent()), (ErrorKind::Connect, Sent::No), "{why}");
+        assert_eq!(why.status(), Status::Transient, "{why}");
     }
     nats.start_again();
     let ear = Ear::at(&nats, "events").await;
     delivered(&sink, "after").await;
+    // The client by itself would be back within 4 s, with what it had queued.
+    tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(ear.heard().await, ["after"]);
 }
 
@@ -204,12 +203,12 @@ async fn through_kills_and_pauses_each_packet_is_there_once_and_in_order_and_the
         while seen.len() < PACKETS as usize {
             let delivery = source.next().await.unwrap().unwrap();
             let number: u32 = delivery.packet().as_text().unwrap().parse().unwrap();
-            // One whose acknowledgement is lost may come again.
-            if delivery.ack(Receipt::new(Level::Stored, None)).await.is_ok() {
-                seen.insert(number);
+            seen.insert(number);
+            // One whose acknowledgement is lost may come again, or be done with.
+            if let Err(why) = delivery.ack(Receipt::new(Level::Stored, None)).await {
+                assert_eq!(why.kind(), ErrorKind::Closed, "{why}");
             }
         }
-        seen
     });
     for _ in 0..haul_services::kills().min(10) {
         tokio::time::sleep(Duration::from_millis(seeded.below(300))).await;

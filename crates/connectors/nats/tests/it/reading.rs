@@ -110,11 +110,11 @@ async fn what_is_worked_on_for_long_is_given_to_nobody_else_until_its_reader_is_
     let Some(nats) = Nats::start() else { return };
     let sink = sink(&nats.url("events?stream=EVENTS&create=events"));
     sink.deliver(Packet::text("1")).await.unwrap();
-    let url = nats.url("events?ack_wait=2s");
+    let url = nats.url("events?ack_wait=3s");
     let mut slow = source(&url);
     let held = next(&mut slow).await;
     let mut other = source(&url);
-    let taken = tokio::time::timeout(Duration::from_secs(5), other.next()).await;
+    let taken = tokio::time::timeout(Duration::from_secs(7), other.next()).await;
     assert!(taken.is_err(), "given to two: {taken:?}");
     drop(slow);
     std::mem::forget(held);
