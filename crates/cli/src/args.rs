@@ -52,6 +52,7 @@ pub(crate) enum Command {
     Validate(commands::validate::Args),
     Tap(commands::tap::Args),
     Log(commands::log::Args),
+    Outbox(commands::outbox::Args),
     Pipe(Pipe),
     Connect(Connect),
     Listen(Listen),

@@ -4,6 +4,7 @@
 
 mod flags;
 mod layers;
+mod outbox;
 mod run;
 mod talk;
 
@@ -31,7 +32,7 @@ fn awkward() -> Vec<u8> {
 fn the_help_names_every_command_and_every_exit_code() {
     let help = haul(&["--help"]);
     assert_eq!(help.code, 0);
-    for word in ["pipe", "connect", "listen", "send", "probe", "bench", "completions", "man", "130"] {
+    for word in ["outbox", "pipe", "connect", "listen", "send", "probe", "bench", "completions", "man", "130"] {
         assert!(help.stdout.contains(word), "{word} in {}", help.stdout);
     }
     assert!(!help.stdout.contains("docs"), "a hidden command is shown");
@@ -261,7 +262,7 @@ fn probing_a_closed_port_exits_3_with_a_reason() {
 fn probing_a_port_finds_the_protocol_that_answers_and_why_the_others_do_not() {
     let listener = Running::listen("ws://127.0.0.1:0", &["-q"]);
     let address = listener.endpoint.strip_prefix("ws://").unwrap();
-    let ended = haul(&["probe", address, "-n", "3", "--timeout", "2s", "--json"]);
+    let ended = haul(&["probe", address, "-n", "3", "--timeout", "8s", "--json"]);
     assert_eq!(ended.code, 0, "{}", ended.stderr);
     let found = ended.json();
     let of = |scheme: &str| {

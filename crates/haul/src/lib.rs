@@ -46,6 +46,8 @@ pub use haul_fallback as fallback;
 pub use haul_fanout as fanout;
 #[cfg(feature = "file")]
 pub use haul_file as file;
+#[cfg(feature = "gcp-logging")]
+pub use haul_gcp_logging as gcp_logging;
 #[cfg(feature = "heartbeat")]
 pub use haul_heartbeat as heartbeat;
 #[cfg(feature = "http")]
@@ -68,6 +70,8 @@ pub use haul_nats as nats;
 pub use haul_null as null;
 #[cfg(feature = "outbox")]
 pub use haul_outbox as outbox;
+#[cfg(feature = "postgres")]
+pub use haul_postgres as postgres;
 #[cfg(feature = "queue")]
 pub use haul_queue as queue;
 #[cfg(feature = "quic")]
@@ -110,6 +114,10 @@ mod front_door {}
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/guides/own-transport.md")]
 mod own_transport {}
+
+#[cfg(all(doctest, feature = "outbox", feature = "null"))]
+#[doc = include_str!("../../../docs/guides/outbox.md")]
+mod outbox_guide {}
 
 /// And those of the pages for users.
 #[cfg(all(doctest, feature = "protocols", feature = "layers"))]

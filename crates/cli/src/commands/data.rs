@@ -77,3 +77,14 @@ pub(crate) fn events_dir() -> Option<PathBuf> {
 pub(crate) fn rfc3339(at: SystemTime) -> String {
     haul::serve::rfc3339(at)
 }
+
+/// How long ago a time is, in one unit.
+pub(crate) fn ago(at: SystemTime) -> String {
+    match SystemTime::now().duration_since(at).map(|age| age.as_secs()) {
+        Ok(seconds @ 0..120) => format!("{seconds} s ago"),
+        Ok(seconds @ 120..7200) => format!("{} min ago", seconds / 60),
+        Ok(seconds @ 7200..172_800) => format!("{} h ago", seconds / 3600),
+        Ok(seconds) => format!("{} days ago", seconds / 86_400),
+        Err(_) => rfc3339(at),
+    }
+}

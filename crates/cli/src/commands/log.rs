@@ -4,7 +4,7 @@ mod routes;
 
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use clap::Subcommand;
 use haul::ErrorKind;
@@ -13,7 +13,7 @@ use haul::event_log::{
 };
 use serde_json::{Value, json};
 
-use super::data::{DataArgs, rfc3339};
+use super::data::{DataArgs, ago, rfc3339};
 use crate::exit::{Code, Failure};
 use crate::output::{Output, Paint, count, packet_json, shown, size};
 use routes::{Forget, Routes};
@@ -289,16 +289,6 @@ fn ls(data: &DataArgs, out: Output) -> Result<(), Failure> {
         ]
     };
     out.table(&sessions.into_iter().map(row).collect::<Vec<_>>())
-}
-
-fn ago(at: SystemTime) -> String {
-    match SystemTime::now().duration_since(at).map(|age| age.as_secs()) {
-        Ok(seconds @ 0..120) => format!("{seconds} s ago"),
-        Ok(seconds @ 120..7200) => format!("{} min ago", seconds / 60),
-        Ok(seconds @ 7200..172_800) => format!("{} h ago", seconds / 3600),
-        Ok(seconds) => format!("{} days ago", seconds / 86_400),
-        Err(_) => rfc3339(at),
-    }
 }
 
 fn verify(data: &DataArgs, out: Output) -> Result<(), Failure> {

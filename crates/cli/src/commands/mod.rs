@@ -8,6 +8,7 @@ mod docs;
 mod listen;
 pub(crate) mod log;
 mod man;
+pub(crate) mod outbox;
 mod pipe;
 mod probe;
 mod send;
@@ -25,6 +26,7 @@ pub(crate) async fn run(command: Command, out: Output) -> Result<(), Failure> {
         Command::Validate(args) => validate::run(args, out).await,
         Command::Tap(args) => tap::run(args, out).await,
         Command::Log(args) => log::run(args, out).await,
+        Command::Outbox(args) => outbox::run(args, out).await,
         Command::Pipe(args) => pipe::run(args, out).await,
         Command::Connect(args) => connect::run(args, out).await,
         Command::Listen(args) => listen::run(args, out).await,

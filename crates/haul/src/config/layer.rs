@@ -34,6 +34,9 @@ pub enum Layer {
     /// Bounds the packets in a time, and the deliveries at once.
     #[cfg(feature = "limit")]
     Limit(haul_limit::LimitOptions),
+    /// Has packets on disk before they are answered, and delivers them from there.
+    #[cfg(feature = "outbox")]
+    Outbox(haul_outbox::OutboxOptions),
     /// Lets deliveries wait in a bounded queue.
     #[cfg(feature = "queue")]
     Queue(haul_queue::QueueOptions),
@@ -117,6 +120,10 @@ impl Layer {
             }
             #[cfg(feature = "limit")]
             Self::Limit(options) => around(haul_limit::LimitLayer::new(options.clone())?, inner),
+            #[cfg(feature = "outbox")]
+            Self::Outbox(options) => {
+                AnySink::new(haul_outbox::OutboxLayer::new(options.clone())?.layer(inner))
+            }
             #[cfg(feature = "queue")]
             Self::Queue(options) => around(haul_queue::QueueLayer::<Batch>::new(*options)?, inner),
             #[cfg(feature = "retry")]

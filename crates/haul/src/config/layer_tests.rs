@@ -58,6 +58,22 @@ async fn each_layer_takes_its_options_and_delivers() {
 }
 
 #[tokio::test]
+async fn an_outbox_has_packets_on_disk_while_the_sink_is_away_and_delivers_them_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let layers = format!(
+        "{{ type = 'outbox', dir = '{}', key = '{{user|}}', delivery = {{ parallel = 2, backoff = {{ base = '1ms' }} }} }}",
+        folder.path().join("outbox").display()
+    );
+    let away = open(DOWN, &layers).await.unwrap();
+    assert_eq!(away.deliver(Packet::text("a")).await.unwrap().level, Level::Stored);
+    away.close().await.unwrap();
+    let sink = open(&url(folder.path(), "out"), &layers).await.unwrap();
+    sink.deliver(Packet::text("b")).await.unwrap();
+    sink.close().await.unwrap();
+    assert_eq!(stored(folder.path(), "out"), ["a", "b"]);
+}
+
+#[tokio::test]
 async fn layers_over_several_sinks_open_and_close_them_all() {
     let folder = tempfile::tempdir().unwrap();
     let second = url(folder.path(), "second");
@@ -98,6 +114,9 @@ async fn what_is_wrong_with_a_layer_is_named_with_the_nearest_that_is_known() {
         ("{ type = 'fallback', sinks = 'null:' }", "sinks: "),
         ("{ type = 'fallback', sinks = [] }", "fallback: 0 services"),
         ("{ type = 'limit' }", "limit: it needs a rate"),
+        ("{ type = 'outbox' }", "outbox: it needs a dir"),
+        ("{ type = 'outbox', dir = 'x', max_age = '1s', whenfull = 'wait' }", "did you mean when_full?"),
+        ("{ type = 'outbox', dir = 'x', delivery = { paralel = 2 } }", "did you mean parallel?"),
         ("{ type = 'batch', count = 0 }", "batch: count = 0"),
     ] {
         let error = refused(layers).await;

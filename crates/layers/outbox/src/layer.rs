@@ -52,13 +52,20 @@ struct Lazy {
 impl LazyOutbox {
     /// The outbox, opened if it is not yet. Errors: as [`Outbox::open`]; `Closed`.
     pub async fn open(&self) -> Result<&Outbox> {
-        let Lazy { options, sink, outbox, closed } = &*self.0;
-        if closed.load(Relaxed) {
-            let message = format!("outbox {} is closed", options.dir.display());
-            return Err(Error::new(ErrorKind::Closed, message).with_sent(Sent::No));
-        }
+        let Lazy { options, sink, outbox, .. } = &*self.0;
+        self.check()?;
         let open = || Outbox::open(sink.clone(), options.clone());
-        outbox.get_or_try_init(open).await.map_err(|why| why.with_sent(Sent::No))
+        let outbox = outbox.get_or_try_init(open).await.map_err(|why| why.with_sent(Sent::No))?;
+        // It may have been closed meanwhile.
+        self.check().map(|()| outbox)
+    }
+
+    fn check(&self) -> Result<()> {
+        if !self.0.closed.load(Relaxed) {
+            return Ok(());
+        }
+        let message = format!("outbox {} is closed", self.0.options.dir.display());
+        Err(Error::new(ErrorKind::Closed, message).with_sent(Sent::No))
     }
 }
 

@@ -1,4 +1,7 @@
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use haul_core::Result;
+use haul_journal::Journal;
 use metrics::{Counter, Gauge, counter, gauge};
 
 use crate::forward::Counts;
@@ -14,6 +17,8 @@ pub(crate) struct Meters {
     retries: Counter,
     dead: Counter,
     lost: Counter,
+    /// What was told last.
+    told: Mutex<Counts>,
 }
 
 impl Meters {
@@ -30,25 +35,36 @@ impl Meters {
             retries: counter("haul_outbox_retries_total"),
             dead: counter("haul_outbox_dead_letters_total"),
             lost: counter("haul_outbox_lost_total"),
+            told: Mutex::default(),
         }
     }
 
     /// What became of a call's packet.
-    pub(crate) fn answered<T>(&self, outcome: &Result<T>) {
+    pub(crate) fn answered<T>(&self, outcome: &Result<T>, journal: &Journal) {
         match outcome {
             Ok(_) => self.stored.increment(1),
             Err(_) => self.refused.increment(1),
         }
+        self.gauge(*self.told(), journal);
     }
 
-    /// Where the forwarder is; `next` is the number that the next packet will have.
-    pub(crate) fn note(&self, counts: Counts, next: u64, bytes: u64) {
-        self.pending.set((next.saturating_sub(counts.read) + counts.held) as f64);
-        self.bytes.set(bytes as f64);
-        self.deliveries.absolute(counts.deliveries);
-        self.delivered.absolute(counts.delivered);
-        self.retries.absolute(counts.retries);
-        self.dead.absolute(counts.dead);
-        self.lost.absolute(counts.lost);
+    /// Where the forwarder is.
+    pub(crate) fn note(&self, counts: Counts, journal: &Journal) {
+        let told = std::mem::replace(&mut *self.told(), counts);
+        self.deliveries.increment(counts.deliveries - told.deliveries);
+        self.delivered.increment(counts.delivered - told.delivered);
+        self.retries.increment(counts.retries - told.retries);
+        self.dead.increment(counts.dead - told.dead);
+        self.lost.increment(counts.lost - told.lost);
+        self.gauge(counts, journal);
+    }
+
+    fn gauge(&self, counts: Counts, journal: &Journal) {
+        self.pending.set((journal.next().0.saturating_sub(counts.read) + counts.held) as f64);
+        self.bytes.set(journal.stats().bytes as f64);
+    }
+
+    fn told(&self) -> MutexGuard<'_, Counts> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

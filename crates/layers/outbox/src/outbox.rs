@@ -142,7 +142,7 @@ impl Outbox {
     }
 
     fn answer(&self, outcome: Result<Receipt>) -> Result<Receipt> {
-        self.0.meters.answered(&outcome);
+        self.0.meters.answered(&outcome, &self.0.journal);
         outcome.map_err(|why| why.while_doing(format!("store in outbox {}", self.0.name)))
     }
 

@@ -37,7 +37,7 @@ impl Records for Packets {
     }
 
     fn note(&self, counts: Counts) {
-        self.meters.note(counts, self.journal.next().0, self.journal.stats().bytes);
+        self.meters.note(counts, &self.journal);
     }
 
     fn bury(&self, refused: Refused<'_>) -> Result<Bytes> {
