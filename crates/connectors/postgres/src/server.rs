@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
 use tokio::time;
+use tokio_postgres::config::Host;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, Connection, NoTls, Row, Statement, config};
 
@@ -36,6 +37,8 @@ pub(crate) struct Setup {
 
 /// Connects where the configuration says.
 pub(crate) struct Connector {
+    /// As it is told in errors.
+    address: String,
     config: Config,
     tls: Option<Tls>,
     connect_timeout: Duration,
@@ -62,9 +65,11 @@ impl Connector {
     pub(crate) fn new(server: &Server, setup: Setup) -> Result<Self> {
         let endpoint = Endpoint::parse(&server.url)?;
         let wrong = |why: Error| why.while_doing(format!("postgres {endpoint}"));
+        let config = client(&endpoint, server)?;
         Ok(Self {
+            address: address(&config),
             tls: tls(server).map_err(wrong)?,
-            config: client(&endpoint, server)?,
+            config,
             connect_timeout: server.connect_timeout,
             timeout: server.timeout,
             setup,
@@ -91,16 +96,20 @@ impl Connector {
 
     /// The session that stands, or else a new one. Errors: nothing was sent.
     async fn session(&self) -> Result<Arc<Session>> {
-        let mut current = self.current.lock().await;
-        if let Some(session) = current.as_ref().filter(|session| !session.client.is_closed()) {
-            return Ok(session.clone());
-        }
-        let late = |_| {
+        // Also for who waits until another has connected.
+        let session = time::timeout(self.connect_timeout, self.current_or_new()).await.map_err(|_| {
             let why = format!("not connected within {:?}", self.connect_timeout);
             Error::new(ErrorKind::Timeout, why).with_sent(Sent::No)
-        };
-        let session = time::timeout(self.connect_timeout, self.connect()).await.map_err(late)??;
-        Ok(current.insert(Arc::new(session)).clone())
+        });
+        session.flatten().map_err(|why| why.with("server", &self.address))
+    }
+
+    async fn current_or_new(&self) -> Result<Arc<Session>> {
+        let mut current = self.current.lock().await;
+        match current.as_ref().filter(|session| !session.client.is_closed()) {
+            Some(session) => Ok(session.clone()),
+            None => Ok(current.insert(Arc::new(self.connect().await?)).clone()),
+        }
     }
 
     async fn connect(&self) -> Result<Session> {
@@ -205,6 +214,15 @@ fn client(endpoint: &Endpoint, server: &Server) -> Result<Config> {
         config.options(options);
     }
     Ok(config)
+}
+
+fn address(config: &Config) -> String {
+    let host = match config.get_hosts() {
+        [Host::Tcp(host)] => host.clone(),
+        [Host::Unix(folder)] => folder.display().to_string(),
+        _ => String::new(),
+    };
+    format!("{host}:{}", config.get_ports().first().copied().unwrap_or_default())
 }
 
 fn mode(server: &Server) -> SslMode {

@@ -13,8 +13,8 @@ use crate::row::{self, Columns};
 use crate::server::{Connector, Setup};
 use crate::table::Table;
 
-/// Calls at once; further ones wait.
-const CALLS: u32 = 4096;
+/// Calls at once; further ones wait. The server does one statement after the other, and each has a copy of its packets.
+const CALLS: u32 = 64;
 
 /// Bytes of packets after which a statement takes no further one.
 const STATEMENT: usize = 4 << 20;

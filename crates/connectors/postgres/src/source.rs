@@ -215,9 +215,7 @@ impl Answer {
                 self.entry = None;
                 Ok(())
             }
-            Err(why) => {
-                Err(Error::new(ErrorKind::Closed, "not acknowledged, and given again").with_source(why))
-            }
+            Err(why) => Err(Error::new(ErrorKind::Closed, "not acknowledged, given again").with_source(why)),
         }
     }
 }

@@ -209,6 +209,13 @@ async fn rows_of_others_come_as_packets_and_one_that_is_none_stays_and_is_told()
     first.ack(stored()).await.unwrap();
     last.ack(stored()).await.unwrap();
     assert_eq!(postgres.psql("select seq from outbox"), "2");
+    // Each counts as given.
+    postgres.psql("insert into outbox (payload) select '\\xff' from generate_series(1, 5)");
+    for _ in 0..2 {
+        soon("another that is none", source.next()).await.unwrap_err();
+    }
+    let more = tokio::time::timeout(std::time::Duration::from_millis(300), source.next()).await;
+    assert!(more.is_err(), "more than three are open: {more:?}");
 }
 
 #[tokio::test]

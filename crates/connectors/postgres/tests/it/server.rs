@@ -29,11 +29,16 @@ impl Postgres {
         let template = template()?;
         run(Command::new("cp").arg("-R").arg(template).arg(folder.path().join("data")));
         prepare(&folder.path().join("data"));
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let more: Vec<_> = more.iter().map(|text| (*text).to_owned()).collect();
+        let (port, more) = (free_port(), more.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
         let program = spawn(folder.path(), port, &more);
-        let server = Self { port, program, folder, more };
-        server.listens();
+        let (mut server, started) = (Self { port, program, folder, more }, Instant::now());
+        while !server.listens_or_ended() {
+            let log = || std::fs::read_to_string(server.folder().join("log")).unwrap_or_default();
+            assert!(started.elapsed() < PATIENCE, "postgres does not start within {PATIENCE:?}: {}", log());
+            // Somebody took the port meanwhile.
+            server.port = free_port();
+            server.program = spawn(server.folder(), server.port, &server.more);
+        }
         Some(server)
     }
 
@@ -111,15 +116,6 @@ impl Postgres {
             .status();
     }
 
-    fn listens(&self) {
-        let started = Instant::now();
-        while let Err(why) = self.try_psql("select 1") {
-            let log = || std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
-            assert!(started.elapsed() < PATIENCE, "postgres does not answer: {why}\n{}", log());
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
     fn listens_or_ended(&mut self) -> bool {
         let started = Instant::now();
         while self.try_psql("select 1").is_err() {
@@ -146,6 +142,11 @@ impl Drop for Postgres {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
+}
+
+/// Free now; a server cannot be handed the socket itself.
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn spawn(folder: &Path, port: u16, more: &[String]) -> Child {
