@@ -1,10 +1,11 @@
 //! Servers, and what is in them.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
 
 use base64::Engine as _;
 use bytes::Bytes;
@@ -27,9 +28,8 @@ impl Moto {
 
     /// A server with further arguments, those of the form `NAME=value` as its environment.
     pub(crate) fn with(more: &[String]) -> Option<Self> {
-        let command = haul_services::moto()?;
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Some(Self { port, program: run(command, port, more), more: more.to_vec() })
+        let (program, port) = run(haul_services::moto()?, 0, more);
+        Some(Self { port, program, more: more.to_vec() })
     }
 
     /// Makes a queue, and answers its name.
@@ -85,22 +85,35 @@ impl Moto {
 
     /// Starts it again, with nothing of what it had.
     pub(crate) fn start_again(&mut self) {
-        self.program = run(haul_services::moto().expect("it was there"), self.port, &self.more);
+        (self.program, _) = run(haul_services::moto().expect("it was there"), self.port, &self.more);
     }
 }
 
-fn run(mut command: Command, port: u16, more: &[String]) -> Child {
-    let (variables, arguments): (Vec<_>, Vec<_>) =
-        more.iter().partition(|more| more.split('=').next().is_some_and(|name| name.contains('_')));
+/// Runs it at this port, or at one that it finds; answers where it listens.
+fn run(mut command: Command, port: u16, more: &[String]) -> (Child, u16) {
+    let (variables, arguments): (Vec<_>, Vec<_>) = more.iter().partition(|more| more.contains('='));
     command.args(["tests/it/server.py", "-H", "127.0.0.1", "-p", &port.to_string()]).args(arguments);
     command.envs(variables.iter().filter_map(|variable| variable.split_once('=')));
-    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let started = Instant::now();
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(started.elapsed() < Duration::from_secs(60), "moto_server does not listen after 60 s");
-        std::thread::sleep(Duration::from_millis(20));
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let log = BufReader::new(child.stderr.take().unwrap());
+    let (tell, told) = sync_channel(1);
+    // It goes on reading, so that the server can go on writing.
+    std::thread::spawn(move || {
+        for line in log.lines().map_while(Result::ok) {
+            if let Some((_, port)) = line.split_once("Running on ").and_then(|(_, url)| url.rsplit_once(':'))
+            {
+                let _ = tell
+                    .try_send(port.trim_end_matches(|char: char| !char.is_ascii_digit()).parse().unwrap());
+            }
+        }
+    });
+    match told.recv_timeout(Duration::from_secs(60)) {
+        Ok(port) => (child, port),
+        Err(why) => {
+            let _ = child.kill();
+            panic!("moto_server does not say within 60 s where it listens: {why}");
+        }
     }
-    child
 }
 
 impl Drop for Moto {
