@@ -19,14 +19,14 @@ function listenTo(socket) {
     socket.on("close", () => tell("WebSocket closed:", socket.url()));
 }
 
-/** haul.js, whose connections say what becomes of them. */
+/** haul.js, whose connections say what becomes of them, and are as patient as a busy machine needs. */
 async function told() {
-    const module = await import("/haul.js");
+    const module = await import("/haul.js"), patient = { timeout: 60_000, closeDeadline: 60_000 };
     let connections = 0;
-    const connect = async (...asked) => {
+    const connect = async (url, options) => {
         const name = `connection ${connections += 1}`;
-        console.debug(name, `${asked[0]}`);
-        const connection = await module.connect(...asked).catch((error) => {
+        console.debug(name, `${url}`);
+        const connection = await module.connect(url, { ...patient, ...options }).catch((error) => {
             console.debug(name, `was refused: ${error.message}`);
             throw error;
         });

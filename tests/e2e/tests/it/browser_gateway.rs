@@ -11,11 +11,11 @@ const WEB: &str = "http://127.0.0.1:0";
 /// Waits in a page until `seen` answers something, and answers it.
 const UNTIL: &str = r#"
     const until = async (what, seen) => {
-        for (const began = Date.now(); Date.now() - began < 30_000; await new Promise((done) => setTimeout(done, 20))) {
+        for (const began = Date.now(); Date.now() - began < 120_000; await new Promise((done) => setTimeout(done, 20))) {
             const answer = seen();
             if (answer) return answer;
         }
-        throw new Error(`waited 30 s for ${what}`);
+        throw new Error(`waited 120 s for ${what}`);
     };
     const $ = (id) => document.getElementById(id), $$ = (selector) => document.querySelector(selector);
     const fact = (list, name) => [...$(list).children]

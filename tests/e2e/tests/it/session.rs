@@ -18,6 +18,11 @@ impl Cutter {
         Self { port: relay.address().port(), relay }
     }
 
+    /// Cuts nothing any more.
+    pub(crate) fn spare(&self) {
+        self.relay.set(TcpFaults::default());
+    }
+
     /// Cuts all connections, and lets nobody come back until [`go_on`](Self::go_on).
     pub(crate) fn cut_off(&self) {
         self.relay.refuse();
