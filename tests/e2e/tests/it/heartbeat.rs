@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tower_layer::Layer;
 
 async fn soon<T>(what: &str, doing: impl Future<Output = T>) -> T {
-    let limit = Duration::from_secs(30);
+    let limit = Duration::from_secs(60);
     tokio::time::timeout(limit, doing).await.unwrap_or_else(|_| panic!("waited {limit:?} for {what}"))
 }
 

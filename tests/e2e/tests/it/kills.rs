@@ -10,7 +10,7 @@ use std::time::Duration;
 use haul_core::{Deliver, Dial, Level, Packet};
 use serde_json::Value;
 
-use crate::program::{DEADLINE, Gateway, LINES, Lines, TCP, cat, verify};
+use crate::program::{DEADLINE, Gateway, LINES, Lines, TCP, cat, until, verify};
 
 /// Packets under way on each client.
 const WINDOW: usize = 64;
@@ -29,7 +29,7 @@ impl Random {
 }
 
 /// A stranger that sends until the gateway is gone, and answers what it saw stored.
-fn stranger(mut client: Lines, name: &str) -> Vec<String> {
+fn stranger(mut client: Lines, name: &str, began: &AtomicBool) -> Vec<String> {
     let mut stored = Vec::new();
     for round in 0.. {
         let texts: Vec<_> = (0..WINDOW).map(|number| format!("{name}-{}", round * WINDOW + number)).collect();
@@ -40,6 +40,7 @@ fn stranger(mut client: Lines, name: &str) -> Vec<String> {
             let Some(receipt) = client.receipt() else { return stored };
             if receipt["receipt"] == "stored" {
                 stored.push(text);
+                began.store(true, Ordering::Relaxed);
             }
         }
     }
@@ -50,8 +51,9 @@ fn stranger(mut client: Lines, name: &str) -> Vec<String> {
 fn peer(url: &str, name: &str, stop: &AtomicBool) -> Vec<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let connection = haul_tcp::Dialer.dial(url.parse().unwrap()).await.unwrap();
         let mut stored = Vec::new();
+        // It may be killed before anybody is there.
+        let Ok(connection) = haul_tcp::Dialer.dial(url.parse().unwrap()).await else { return stored };
         let mut number = 0;
         while !stop.load(Ordering::Relaxed) {
             let text = format!("{name}-{number}");
@@ -83,6 +85,7 @@ fn kill_9_under_load_loses_nothing_that_was_answered_stored() {
     let mut random = Random(seed);
     let sink = sink_url(&file);
     let mut stored: Vec<String> = Vec::new();
+    let began = AtomicBool::new(false);
     for round in 0..haul_services::kills() {
         let gateway = Gateway::start(&data, &[LINES, TCP], &["--sink", &sink]);
         let wait = Duration::from_millis(20 + random.below(400));
@@ -91,12 +94,13 @@ fn kill_9_under_load_loses_nothing_that_was_answered_stored() {
             let mut clients = Vec::new();
             for lane in 0..2 {
                 let client = Lines::dial(&gateway, 0);
-                clients.push(scope.spawn(move || stranger(client, &format!("{round}-s{lane}"))));
-                let (url, stop) = (gateway.urls[1].clone(), &stop);
+                let (url, stop, began) = (gateway.urls[1].clone(), &stop, &began);
+                clients.push(scope.spawn(move || stranger(client, &format!("{round}-s{lane}"), began)));
                 clients.push(scope.spawn(move || peer(&url, &format!("{round}-p{lane}"), stop)));
             }
-            // The moment of the kill is what is random here; nothing depends on how far they came.
+            // The moment of the kill is what is random here; a slow machine has stored something by then, too.
             thread::sleep(wait);
+            until("the first receipt", || began.load(Ordering::Relaxed).then_some(()));
             gateway.kill();
             stop.store(true, Ordering::Relaxed);
             for client in clients {

@@ -184,7 +184,7 @@ async fn a_peer_that_falls_silent_without_an_end_is_given_up_and_dialed_again() 
     for speech in ALL {
         let server = Server::start(speech).await;
         let wire = Wire::new(server.address, [Fate::StallsAfter(2000)]);
-        let mut client = Client::dial(speech, wire.address, "idle=600ms&ping=100ms").await;
+        let mut client = Client::dial(speech, wire.address, "idle=2s&ping=200ms").await;
         assert!(client.hear().await);
         let (receipts, mut with_id) = (speech.receipts(), HashSet::new());
         for number in 0..100 {
