@@ -54,6 +54,12 @@ impl Transport {
         };
         url.parse().unwrap()
     }
+
+    /// The same for what must outlast a busy machine: a peer may be silent for as long as it is by default.
+    pub(crate) fn at_ease(self, place: SocketAddr) -> Endpoint {
+        let scheme = self.at(place).scheme().to_owned();
+        dialed_at(&scheme, place)
+    }
 }
 
 pub(crate) fn registry() -> Registry {
