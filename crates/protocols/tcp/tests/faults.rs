@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
-    timeout(Duration::from_secs(20), work).await.unwrap_or_else(|_| panic!("waited 20 s for {what}"))
+    timeout(Duration::from_secs(60), work).await.unwrap_or_else(|_| panic!("waited 60 s for {what}"))
 }
 
 #[tokio::test]

@@ -151,7 +151,7 @@ async fn a_session_whose_packet_cannot_be_stored_is_closed_whether_it_asked_for_
 async fn a_session_without_a_link_is_kept_for_the_retention_and_no_longer() {
     let data = tempfile::tempdir().unwrap();
     let mut short = options(&data, &[WEB]);
-    short.session.retention = Duration::from_millis(300);
+    short.session.retention = Duration::from_secs(2);
     let gateway = Gateway::start(short, registry()).await.unwrap();
     let relay = Relay::to(port(&gateway)).await;
     let place = at(&gateway, "ws", relay.port, "/");

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 /// The gateway's own address.
 pub(crate) const WEB: &str = "http://127.0.0.1:0";
 
-pub(crate) const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(40);
 
 pub(crate) fn registry() -> Registry {
     let mut registry = Registry::new();
@@ -115,7 +115,7 @@ impl Rude {
                 progress.send_replace(());
             }
         });
-        let stuffed = async { while timeout(Duration::from_millis(700), written.changed()).await.is_ok() {} };
+        let stuffed = async { while timeout(Duration::from_secs(2), written.changed()).await.is_ok() {} };
         within("it to be stuffed", stuffed).await;
         Self { stuffing }
     }
@@ -172,8 +172,8 @@ impl Service<Batch> for Kept {
 impl Sink for Kept {}
 
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    let Ok(done) = tokio::time::timeout(Duration::from_secs(30), future).await else {
-        panic!("waited 30 s for {what}");
+    let Ok(done) = tokio::time::timeout(Duration::from_secs(60), future).await else {
+        panic!("waited 60 s for {what}");
     };
     done
 }

@@ -195,7 +195,7 @@ async fn websockets_of_haul_and_of_strangers_come_in_on_the_same_port() {
     assert_eq!(stored(&data), expected);
     let status = gateway.status();
     assert_eq!((status.listeners[0].open, status.protocols["ws"].open), (2, 2));
-    let ended = gateway.shutdown(Duration::from_secs(5)).await.unwrap();
+    let ended = gateway.shutdown(crate::support::SOON).await.unwrap();
     assert_eq!(ended.cut, 0);
     let end = within("1001", haul.recv()).await;
     assert!(matches!(end, Ok(None)), "{end:?}");

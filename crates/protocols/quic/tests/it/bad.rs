@@ -134,7 +134,7 @@ async fn a_session_that_is_closed_under_a_stream_is_no_clean_end() {
 
 #[tokio::test]
 async fn a_further_stream_without_its_preface_harms_no_other() {
-    let listener = listen("?handshake=200ms").await;
+    let listener = listen("?handshake=1s").await;
     let (_endpoint, quic) = stranger(port(&listener), "haul/1").await.unwrap();
     let (mut send, _recv) = quic.open_bi().await.unwrap();
     send.write_all(b"haul.v1\n\0\0\0\x03\x01hi").await.unwrap();

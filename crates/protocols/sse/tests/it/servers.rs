@@ -182,7 +182,7 @@ async fn a_server_that_never_answers_and_one_that_falls_silent_are_given_up() {
     let (port, _heads) = server(vec![HOLD.to_owned(), format!("{HEAD}data: a\n\n{HOLD}")]).await;
     let error = dial(&format!("sse://127.0.0.1:{port}/#timeout=50ms")).await.unwrap_err();
     assert_eq!((error.kind(), error.sent()), (ErrorKind::Timeout, Sent::No), "{error}");
-    let mut client = dial(&format!("sse://127.0.0.1:{port}/#idle=50ms")).await.unwrap();
+    let mut client = dial(&format!("sse://127.0.0.1:{port}/#idle=500ms")).await.unwrap();
     assert_eq!(soon("an event", client.recv()).await.unwrap(), event("a"));
     assert_eq!(soon("the end", client.recv()).await.unwrap_err().kind(), ErrorKind::Timeout);
 }
@@ -190,8 +190,8 @@ async fn a_server_that_never_answers_and_one_that_falls_silent_are_given_up() {
 #[tokio::test]
 async fn comments_keep_a_silent_stream_alive() {
     let listener = crate::listen("sse://127.0.0.1:0?heartbeat=20ms").await;
-    let (mut client, server) = crate::pair(&listener, crate::port(&listener), "#idle=300ms").await;
-    let none = tokio::time::timeout(std::time::Duration::from_millis(900), client.recv()).await;
+    let (mut client, server) = crate::pair(&listener, crate::port(&listener), "#idle=1s").await;
+    let none = tokio::time::timeout(std::time::Duration::from_millis(2500), client.recv()).await;
     assert!(none.is_err(), "a stream with comments was taken for dead: {none:?}");
     server.send(Packet::text("hi")).await.unwrap();
     assert_eq!(soon("the packet", client.recv()).await.unwrap(), event("hi"));

@@ -13,7 +13,7 @@ use crate::{dial, listen, port, soon};
 
 #[tokio::test]
 async fn a_client_that_asks_for_nothing_is_cut_when_its_time_is_up() {
-    let listener = listen("?handshake=500ms").await;
+    let listener = listen("?handshake=2s").await;
     let tls = ClientTls::builder().dangerously_accept_any_certificate().alpn(["h3"]).build().unwrap();
     let config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls.raw()).unwrap()));
     let endpoint = Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
@@ -28,7 +28,7 @@ async fn a_dial_that_is_given_up_closes_its_connection() {
     let own = ServerTls::self_signed(["localhost"]).unwrap();
     let config = ServerConfig::with_crypto(tls::server(&own, "h3").unwrap());
     let silent = Endpoint::server(config, (Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-    let url = format!("wt://{}/#insecure=true&timeout=500ms", silent.local_addr().unwrap());
+    let url = format!("wt://{}/#insecure=true&timeout=2s", silent.local_addr().unwrap());
     let dialing = tokio::spawn(async move { dial(&url).await });
     let client = soon("the client", silent.accept()).await.unwrap();
     let quic = soon("QUIC", client.accept().unwrap()).await.unwrap();
