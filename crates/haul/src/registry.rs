@@ -32,6 +32,7 @@ pub fn registry() -> Registry {
         "postgres" haul_postgres ["postgres", "postgresql"];
         "redis" haul_redis ["redis", "rediss"];
         "cloudwatch" haul_cloudwatch ["cloudwatch"];
+        "gcp-logging" haul_gcp_logging ["gcp-logging"];
         "sqs" haul_sqs ["sqs"];
     }
     registry
@@ -67,6 +68,7 @@ mod tests {
         ("redis", "redis", cfg!(feature = "redis"), &["deliver", "read"]),
         ("rediss", "redis", cfg!(feature = "redis"), &["deliver", "read"]),
         ("cloudwatch", "cloudwatch", cfg!(feature = "cloudwatch"), &["deliver"]),
+        ("gcp-logging", "gcp-logging", cfg!(feature = "gcp-logging"), &["deliver"]),
         ("sqs", "sqs", cfg!(feature = "sqs"), &["deliver", "read"]),
     ];
 
