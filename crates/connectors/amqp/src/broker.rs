@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt::Display;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -34,6 +35,7 @@ pub(crate) struct Broker {
 pub(crate) struct Link {
     connection: Connection,
     cut: Cut,
+    is_cut: AtomicBool,
     idle: Mutex<Vec<Channel>>,
     exchanges: Mutex<HashSet<String>>,
 }
@@ -109,7 +111,8 @@ impl Broker {
         let properties = ConnectionProperties::default().with_connection_name("haul".into());
         let connected = Connection::connector(self.uri.clone(), socket::runtime(), take, properties);
         let connection = connected.await.map_err(|why| unconnected(&why))?;
-        Ok(Link { connection, cut: cut.keep(), idle: Mutex::default(), exchanges: Mutex::default() })
+        let (cut, is_cut) = (cut.keep(), AtomicBool::new(false));
+        Ok(Link { connection, cut, is_cut, idle: Mutex::default(), exchanges: Mutex::default() })
     }
 
     /// Lets go of this connection at once.
@@ -161,7 +164,7 @@ impl Drop for CutOnDrop {
 
 impl Link {
     pub(crate) fn stands(&self) -> bool {
-        self.connection.status().connected()
+        !self.is_cut.load(Ordering::Relaxed) && self.connection.status().connected()
     }
 
     /// The server takes nothing at the moment: it is short of memory or disk.
@@ -171,6 +174,7 @@ impl Link {
 
     /// Ends it at once.
     pub(crate) fn cut(&self) {
+        self.is_cut.store(true, Ordering::Relaxed);
         self.cut.now();
     }
 

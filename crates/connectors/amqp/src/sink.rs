@@ -144,8 +144,8 @@ impl Desk {
         } else {
             link.unlearn();
         }
-        for why in answers.iter().filter_map(|answer| answer.as_ref().err()) {
-            self.lost(&link, why).await;
+        if !link.stands() {
+            self.broker.forget(&link).await;
         }
         Ok(answers)
     }

@@ -1,6 +1,5 @@
 //! The socket beneath the client: opened here, with haul's TLS, and cut where the client would wait on.
 
-use std::fmt;
 use std::io;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr};
@@ -31,12 +30,6 @@ impl Cut {
     pub(crate) fn now(&self) {
         // A socket that is not connected any more is cut already.
         let _ = self.0.shutdown(Shutdown::Both);
-    }
-}
-
-impl fmt::Debug for Cut {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Cut")
     }
 }
 
@@ -81,6 +74,7 @@ impl Reactor for Sockets {
         self.0.interval(duration)
     }
 
+    #[expect(clippy::manual_async_fn, reason = "it outlives the borrow of self")]
     fn tcp_connect_addr(
         &self,
         address: SocketAddr,

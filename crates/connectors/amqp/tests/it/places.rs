@@ -103,7 +103,7 @@ async fn what_no_queue_takes_is_not_found_and_it_is_the_right_packets() {
         "/?exchange={exchange}&exchange_type=topic&queue={queue}&binding=good.%23&declare=true&routing_key={{to}}.x"
     ));
     // Without a pattern, so that confirms of several at once have both kinds in them; some are alike in all but their number.
-    let good = |n: u32| (n * n + n / 7) % 3 != 0;
+    let good = |n: u32| !(n * n + n / 7).is_multiple_of(3);
     let batch: Vec<_> = (0..600)
         .map(|n| Packet::text(n.to_string()).with("to", if good(n) { "good" } else { "bad" }))
         .collect();

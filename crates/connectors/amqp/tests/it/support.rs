@@ -14,6 +14,7 @@ use haul_amqp::{AmqpConfig, AmqpSink, AmqpSource, ConsumerConfig};
 use lapin::options::{BasicGetOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection, ConnectionProperties};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
 
 /// How long a server may take to start: 7 s alone, far longer beside other tests.
@@ -31,6 +32,8 @@ kill -9 0
 /// A server of our own, in a folder of its own.
 pub(crate) struct Rabbit {
     pub(crate) port: u16,
+    /// For TLS, with a certificate for `localhost` and 127.0.0.1 by [`ca`](Self::ca).
+    pub(crate) tls: u16,
     /// Of the server's own name service, and between servers.
     others: [u16; 2],
     keeper: Child,
@@ -53,13 +56,16 @@ impl Rabbit {
         // Somebody may take a port between our looking and the server's listening.
         for _ in 0..3 {
             let folder = TempDir::new().unwrap();
-            let [port, first, second] = free_ports();
+            let [port, tls, first, second] = free_ports();
             std::fs::write(folder.path().join("plugins"), "[].").unwrap();
-            let config = format!("listeners.tcp.1 = 127.0.0.1:{port}\nlog.file.level = warning\n{more}");
+            let config = format!(
+                "listeners.tcp.1 = 127.0.0.1:{port}\nlog.file.level = warning\n{}{more}",
+                certified(folder.path(), tls)
+            );
             std::fs::write(folder.path().join("rabbitmq.conf"), config).unwrap();
             let others = [first, second];
             let keeper = keep(folder.path(), port, others);
-            let rabbit = Self { port, others, keeper, folder };
+            let rabbit = Self { port, tls, others, keeper, folder };
             if rabbit.listens() {
                 return Some(rabbit);
             }
@@ -86,6 +92,11 @@ impl Rabbit {
     /// The URL of this server with what follows its port: `/?queue=x`.
     pub(crate) fn url(&self, rest: &str) -> String {
         format!("amqp://127.0.0.1:{}{rest}", self.port)
+    }
+
+    /// The certificate that its own stands on.
+    pub(crate) fn ca(&self) -> String {
+        self.folder.path().join("ca.pem").display().to_string()
     }
 
     pub(crate) fn sink(&self, rest: &str) -> AmqpSink {
@@ -176,6 +187,26 @@ fn surround(command: &mut Command, folder: &Path, port: u16, others: [u16; 2]) {
         .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "+S 1:1 +sbwt none")
         .env("ERL_EPMD_ADDRESS", "127.0.0.1")
         .env("ERL_EPMD_PORT", epmd);
+}
+
+/// Makes certificates, and says where they are: the lines of configuration for TLS on `port`.
+fn certified(folder: &Path, port: u16) -> String {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &authority).unwrap();
+    for (name, pem) in
+        [("ca.pem", authority.pem()), ("cert.pem", certificate.pem()), ("key.pem", key.serialize_pem())]
+    {
+        std::fs::write(folder.join(name), pem).unwrap();
+    }
+    let folder = folder.display();
+    format!(
+        "listeners.ssl.1 = 127.0.0.1:{port}\nssl_options.cacertfile = {folder}/ca.pem\n\
+         ssl_options.certfile = {folder}/cert.pem\nssl_options.keyfile = {folder}/key.pem\n"
+    )
 }
 
 /// It begins to shake hands.
