@@ -47,13 +47,13 @@ fn refused(said: &DbError) -> Error {
     use ErrorKind as Kind;
     use Status::{Permanent, Transient};
     let code = said.code().code();
-    let (kind, status) = match (code, &code[..2.min(code.len())]) {
+    let (kind, status) = match (code, code.get(..2).unwrap_or(code)) {
         // A wrong user or password; a right that is missing.
         (_, "28") | ("42501", _) => (Kind::Unauthorized, Permanent),
         // A database, schema, table or column that is not there.
         (_, "3D" | "3F") | ("42P01" | "42703", _) => (Kind::NotFound, Permanent),
         // It is shutting down, or was: what it did before is not known.
-        ("57P01" | "57P02" | "57P05", _) | (_, "08") => (Kind::Closed, Transient),
+        ("57P01" | "57P02" | "57P05" | "40003", _) | (_, "08") => (Kind::Closed, Transient),
         // It is starting up, or has no place left.
         ("57P03" | "53300", _) => (Kind::Overloaded, Transient),
         // The deadline that we set.
