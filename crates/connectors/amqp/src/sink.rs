@@ -138,11 +138,15 @@ impl Desk {
         let good: Vec<_> = letters.iter().filter_map(|letter| letter.as_ref().ok()).collect();
         let answers =
             publish(&link, &channel, &good, self.config.mandatory, self.config.server.timeout).await;
+        let came_back =
+            |answer: &Result<()>| answer.as_ref().is_err_and(|why| why.kind() == ErrorKind::NotFound);
         // A message that was nacked or came back is answered; any other failure is that of the channel.
-        if channel.status().connected() && link.stands() {
-            link.put_back(channel);
-        } else {
+        let answered = channel.status().connected() && link.stands();
+        if !answered || self.config.declare && answers.iter().any(came_back) {
             link.unlearn();
+        }
+        if answered {
+            link.put_back(channel);
         }
         if !link.stands() {
             self.broker.forget(&link).await;

@@ -136,7 +136,7 @@ async fn a_queue_that_goes_is_the_end_of_a_source_unless_it_is_declared() {
     let mut declaring = rabbit.source(&format!("/?queue={queue}&declare=true"));
     let sink = rabbit.sink(&format!("/?queue={queue}&declare=true"));
     for text in ["2", "3"] {
-        // A sink that knew it from before has it declared again, once it was told that nobody takes its packets.
+        // So that it is there, whoever of the two is first.
         sink.ready().await.unwrap();
         sink.deliver(Packet::text(text)).await.unwrap();
         let delivery = soon("a packet", declaring.next()).await.unwrap().unwrap();

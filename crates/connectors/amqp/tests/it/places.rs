@@ -200,6 +200,19 @@ async fn a_receipt_says_what_is_known_and_no_more() {
 }
 
 #[tokio::test]
+async fn a_queue_that_was_deleted_is_declared_again_after_a_packet_came_back() {
+    let Some(rabbit) = shared() else { return };
+    let queue = fresh("deleted");
+    let sink = rabbit.sink(&format!("/?queue={queue}&declare=true"));
+    sink.deliver(Packet::text("1")).await.unwrap();
+    let (_connection, channel) = rabbit.channel().await;
+    channel.queue_delete(queue.as_str().into(), Default::default()).await.unwrap();
+    assert_eq!(sink.deliver(Packet::text("2")).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(sink.deliver(Packet::text("3")).await.unwrap().level, Level::Stored);
+    assert_eq!(payloads(rabbit, &queue).await, ["3"]);
+}
+
+#[tokio::test]
 async fn a_queue_that_is_full_refuses_and_may_be_asked_again() {
     let Some(rabbit) = shared() else { return };
     let queue = fresh("full");
