@@ -82,15 +82,18 @@ impl Reader {
         let mut tries = 0;
         let mut waiting = BTreeMap::new();
         loop {
+            let begun = Instant::now();
             let read = match self.find(&mut waiting).await {
                 Ok((found, mut left)) => {
-                    tries = 0;
                     let read = self.pull(&found, &mut left, &queue).await;
                     waiting = left.waiting;
                     read
                 }
                 Err(why) => Err(why),
             };
+            if begun.elapsed() > AWAY.cap {
+                tries = 0;
+            }
             match read {
                 Ok(()) => return,
                 Err(why) if why.status() == Status::Permanent => {
