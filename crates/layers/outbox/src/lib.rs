@@ -8,6 +8,7 @@
 
 pub mod forward;
 mod layer;
+mod left;
 mod letter;
 mod metrics;
 mod offline;
@@ -15,16 +16,20 @@ mod options;
 mod outbox;
 mod packets;
 mod place;
+mod readers;
 mod record;
 mod room;
 mod seal;
 mod secret;
+mod store;
 mod view;
 
 pub use layer::{LazyOutbox, OutboxLayer};
+pub use left::{KeyInfo, Left};
 pub use letter::DeadLetter;
 pub use offline::{Offline, Which};
 pub use options::{OutboxOptions, WhenFull};
 pub use outbox::{Outbox, OutboxStatus};
+pub use readers::{DeadLetters, PendingPacket, PendingPackets};
 pub use secret::SecretKey;
-pub use view::{DeadLetters, KeyInfo, Left, OutboxView, PendingPacket, PendingPackets, Verified};
+pub use view::{OutboxView, Verified};

@@ -2,10 +2,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use haul_core::{
-    AnySink, Batch, Error, ErrorKind, Level, Packet, PacketId, Receipt, Result, Sent, Service, Sink, Status,
-};
-use haul_journal::{Disk, Journal, Pending};
+use haul_core::{AnySink, Result};
+use haul_journal::{Disk, Journal};
 use serde::Serialize;
 
 use crate::forward::{DeadLetters, Forwarding, OpenJournal, Route, SinkStatus, open_journal};
@@ -23,16 +21,16 @@ use crate::seal::Seal;
 /// The reference of a receipt is the packet's number. A packet without an id is given one, by which receivers know what
 /// they get twice. Dropping the last clone stops delivering; [`close`](Self::close) drains first.
 #[derive(Clone)]
-pub struct Outbox(Arc<Inner>);
+pub struct Outbox(pub(crate) Arc<Inner>);
 
-struct Inner {
-    options: OutboxOptions,
-    name: String,
-    journal: Journal,
-    codec: Arc<Codec>,
-    room: Room,
+pub(crate) struct Inner {
+    pub(crate) options: OutboxOptions,
+    pub(crate) name: String,
+    pub(crate) journal: Journal,
+    pub(crate) codec: Arc<Codec>,
+    pub(crate) room: Room,
     dead: Arc<DeadLetters>,
-    meters: Arc<Meters>,
+    pub(crate) meters: Arc<Meters>,
     state: Mutex<State>,
 }
 
@@ -128,24 +126,6 @@ impl Outbox {
         &self.0.options.dir
     }
 
-    /// Queues a packet; the answer resolves when it is on disk.
-    async fn submit(&self, packet: Packet) -> Result<(Pending, Option<PacketId>)> {
-        let Inner { options, codec, room, .. } = &*self.0;
-        if packet.len() > options.max_packet {
-            let message = format!("a packet of {} bytes: max_packet is {}", packet.len(), options.max_packet);
-            return Err(Error::new(ErrorKind::TooLarge, message));
-        }
-        let id = packet.id();
-        let key = options.key.render(&packet)?.into_owned();
-        let record = codec.encode(&key, packet.identified())?;
-        Ok((room.submit(record).await?, id))
-    }
-
-    fn answer(&self, outcome: Result<Receipt>) -> Result<Receipt> {
-        self.0.meters.answered(&outcome, &self.0.journal);
-        outcome.map_err(|why| why.while_doing(format!("store in outbox {}", self.0.name)))
-    }
-
     /// What it is doing.
     pub fn status(&self) -> OutboxStatus {
         let sink = match &*self.state() {
@@ -187,76 +167,13 @@ impl Outbox {
         Ok(self.status())
     }
 
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(&*self.state(), State::Open(_))
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-impl Service<Packet> for Outbox {
-    async fn call(&self, packet: Packet) -> Result<Receipt> {
-        let outcome = match self.submit(packet).await {
-            Ok(submitted) => stored(submitted).await,
-            Err(why) => Err(why),
-        };
-        self.answer(outcome)
-    }
-}
-
-impl Service<Batch> for Outbox {
-    /// Behind a packet that may be stored later none is stored, so that trying again keeps the order.
-    async fn call(&self, batch: Batch) -> Result<Vec<Result<Receipt>>> {
-        let mut submitted = Vec::with_capacity(batch.len());
-        let mut failed: Option<Error> = None;
-        for packet in batch.into_packets() {
-            submitted.push(match &failed {
-                Some(why) => Err(why.not_tried()),
-                None => self.submit(packet).await.inspect_err(|why| {
-                    failed = Some(why.clone()).filter(|why| why.status() != Status::Permanent);
-                }),
-            });
-        }
-        let mut outcomes = Vec::with_capacity(submitted.len());
-        for one in submitted {
-            let outcome = match one {
-                Ok(submitted) => stored(submitted).await,
-                Err(why) => Err(why),
-            };
-            outcomes.push(self.answer(outcome));
-        }
-        Ok(outcomes)
-    }
-}
-
-impl Sink for Outbox {
-    /// Whether it takes packets, whatever the sink behind it does.
-    async fn ready(&self) -> Result<()> {
-        match (self.0.journal.failure(), &*self.state()) {
-            (Some(why), _) => Err(why),
-            (None, State::Open(_)) => Ok(()),
-            (None, State::Closed(_)) => {
-                let message = format!("outbox {} is closed", self.0.name);
-                Err(Error::new(ErrorKind::Closed, message).with_sent(Sent::No))
-            }
-        }
-    }
-
-    /// [`Outbox::close`] with [`drain`](OutboxOptions::drain) as its deadline; what is left is logged.
-    async fn close(&self) -> Result<()> {
-        let left = Outbox::close(self, self.0.options.drain).await?.pending;
-        if left > 0 {
-            tracing::warn!(
-                outbox = self.0.name,
-                left,
-                "packets are left; they go on when the outbox is opened again"
-            );
-        }
-        Ok(())
-    }
-}
-
-async fn stored((pending, id): (Pending, Option<PacketId>)) -> Result<Receipt> {
-    let range = pending.await?;
-    Ok(Receipt::new(Level::Stored, id).with_reference(range.start.to_string()))
 }
 
 impl std::fmt::Debug for Outbox {

@@ -4,6 +4,7 @@ mod dead;
 mod flights;
 mod handle;
 mod options;
+mod records;
 mod settle;
 mod status;
 mod window;
@@ -11,8 +12,7 @@ mod window;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use haul_core::{AnySink, Error, ErrorKind, Packet, Result};
+use haul_core::{AnySink, Error, ErrorKind, Result};
 use haul_journal::{Cursor, Reader, Record, Seq};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -21,6 +21,7 @@ pub use dead::{DeadLetters, OpenJournal, open_journal};
 use flights::Flights;
 pub use handle::{Forwarding, Progress, Route};
 pub use options::{DeliveryOptions, Order};
+pub use records::{Found, Records, Refused};
 use status::Counters;
 pub use status::{Counts, Failure, SinkStatus};
 use window::{Entry, Window};
@@ -33,54 +34,6 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Where a forwarder ends that was not told to end.
 const NEVER: Seq = Seq(u64::MAX);
-
-/// What the records of a journal are to a sink.
-pub trait Records: Send + Sync + 'static {
-    /// What is to be done with `record`. Errors: it cannot be read, and is lost.
-    fn read(&self, record: &Record) -> Result<Found>;
-
-    /// Why a packet that was stored then is not to be delivered any more, if so: it is refused with this.
-    fn expired(&self, _stored_micros: u64) -> Option<Error> {
-        None
-    }
-
-    /// Where the forwarder is, each time that it has done something.
-    fn note(&self, _counts: Counts) {}
-
-    /// The dead letter of a record that was refused for good. Errors: it cannot be written, and the record waits.
-    fn bury(&self, refused: Refused<'_>) -> Result<Bytes>;
-}
-
-/// What a record is to a sink.
-#[derive(Clone, Debug)]
-pub enum Found {
-    /// A packet for it, in order behind all before it that have the same key.
-    Deliver {
-        /// The key.
-        key: Arc<str>,
-        /// The packet.
-        packet: Packet,
-    },
-    /// Not for it.
-    Pass,
-}
-
-/// A record that is refused for good.
-#[derive(Clone, Copy, Debug)]
-pub struct Refused<'a> {
-    /// The sink's name.
-    pub sink: &'a str,
-    /// The number of the record.
-    pub seq: Seq,
-    /// When it was appended, in microseconds since 1970.
-    pub stored_micros: u64,
-    /// Why.
-    pub why: &'a Error,
-    /// Deliveries that it was in, since the forwarder read it.
-    pub tries: u32,
-    /// The record, as it was appended.
-    pub record: &'a Bytes,
-}
 
 struct Forwarder {
     name: String,
