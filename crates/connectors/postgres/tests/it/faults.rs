@@ -11,7 +11,7 @@ use haul_faults::{Cut, TcpFaults, TcpRelay};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::server::Postgres;
+use crate::server::{Postgres, signal};
 use crate::support::{facts, queue, sink, soon};
 
 #[tokio::test]
@@ -174,10 +174,11 @@ async fn a_server_that_stands_still_is_given_up_on_and_used_again_when_it_moves(
     let sink = sink(&postgres.url("table=t&create=true&timeout=300ms"));
     soon("a delivery", async { while sink.deliver(Packet::text("1")).await.is_err() {} }).await;
     let packet = Packet::text("2").identified();
-    postgres.signal_all("-STOP");
+    let processes = postgres.processes();
+    signal("-STOP", &processes);
     let why = soon("the timeout", sink.deliver(packet.clone())).await.unwrap_err();
     assert_eq!(facts(&why), (ErrorKind::Timeout, Status::Transient, Sent::Maybe), "{why}");
-    postgres.signal_all("-CONT");
+    signal("-CONT", &processes);
     soon("a delivery", async { while sink.deliver(packet.clone()).await.is_err() {} }).await;
     let count = format!("select count(*) from t where id = '{}'", packet.id().unwrap());
     assert_eq!(postgres.psql(&count), "1");

@@ -68,13 +68,10 @@ impl Postgres {
         }
     }
 
-    /// Sends a signal to the server, and before to each process that it made.
-    pub(crate) fn signal_all(&self, signal: &str) {
-        let pid = self.program.id().to_string();
-        let children = Command::new("ps").args(["--ppid", &pid, "-o", "pid="]).output().unwrap().stdout;
-        let children = String::from_utf8(children).unwrap();
-        let all = children.split_whitespace().chain([&*pid]);
-        run(Command::new("kill").arg(signal).args(all));
+    /// The processes of the server, the first of them last.
+    pub(crate) fn processes(&self) -> Vec<String> {
+        let others = self.psql("select pid from pg_stat_activity where pid <> pg_backend_pid()");
+        others.lines().map(str::to_owned).chain([self.program.id().to_string()]).collect()
     }
 
     /// Kills it, and starts it again with what it had on disk.
@@ -90,7 +87,7 @@ impl Postgres {
 
     /// Ends connections and stops, as an administrator does it.
     pub(crate) fn stop(&mut self) {
-        self.signal("-INT");
+        signal("-INT", &[self.program.id().to_string()]);
         self.program.wait().unwrap();
     }
 
@@ -105,15 +102,6 @@ impl Postgres {
             assert!(started.elapsed() < PATIENCE, "postgres does not start again within {PATIENCE:?}");
             std::thread::sleep(Duration::from_millis(20));
         }
-    }
-
-    fn signal(&self, signal: &str) {
-        // One that ended needs none.
-        let _ = Command::new("kill")
-            .arg(signal)
-            .arg(self.program.id().to_string())
-            .stderr(Stdio::null())
-            .status();
     }
 
     fn listens_or_ended(&mut self) -> bool {
@@ -132,8 +120,9 @@ impl Postgres {
 impl Drop for Postgres {
     /// Its own processes end with it only if it ends itself.
     fn drop(&mut self) {
-        self.signal("-CONT");
-        self.signal("-QUIT");
+        let own = [self.program.id().to_string()];
+        signal("-CONT", &own);
+        signal("-QUIT", &own);
         let started = Instant::now();
         while self.program.try_wait().is_ok_and(|ended| ended.is_none()) {
             if started.elapsed() > PATIENCE {
@@ -142,6 +131,11 @@ impl Drop for Postgres {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
+}
+
+/// Sends a signal to those of the processes that did not end.
+pub(crate) fn signal(signal: &str, processes: &[String]) {
+    let _ = Command::new("kill").arg(signal).args(processes).stderr(Stdio::null()).status();
 }
 
 /// Free now; a server cannot be handed the socket itself.
