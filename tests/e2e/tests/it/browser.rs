@@ -292,23 +292,6 @@ async fn a_listener_that_does_not_read_holds_the_sends_of_a_page_up_and_loses_no
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_is_told_why_it_cannot_connect() {
-    let (listener, plain) = listen("ws://127.0.0.1:0?subprotocol=other").await;
-    let script = format!(
-        r#"
-        const why = async (...args) => {{ try {{ await haul.connect(...args); }} catch (error) {{ return error.kind; }} }};
-        return [
-            await why("{plain}"), await why("ws://127.0.0.1:1/"), await why("ftp://127.0.0.1/"),
-            await why("{plain}", {{ tiemout: 1 }}), await why("{plain}", {{ timeout: 0 }}),
-        ];
-        "#
-    );
-    let Some((seen, ())) = in_a_page(&script, async {}).await else { return };
-    assert_eq!(seen, json!(["connect", "connect", "config", "config", "config"]));
-    drop(listener);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_session_of_a_page_that_is_cut_every_few_kilobytes_loses_and_repeats_nothing() {
     const COUNT: u32 = 5000;
     let (listener, _) = listen("ws://127.0.0.1:0").await;

@@ -1,4 +1,4 @@
-//! Links of haul.js that are cut, in a real browser.
+//! Links of haul.js that are cut, left or refused, in a real browser.
 
 use haul_core::{Body, Endpoint, Listener, Metadata, Packet, Request, Response, service_fn};
 use haul_http::Server;
@@ -142,4 +142,21 @@ async fn a_page_asks_a_websocket_for_its_round_trip() {
     let serving = async { accept(&listener).await.recv().await.unwrap().map(|packet: Packet| packet.len()) };
     let Some((seen, none)) = in_a_page(&script, serving).await else { return };
     assert_eq!((seen, none), (json!([true, 1000]), None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_is_told_why_it_cannot_connect() {
+    let (listener, plain) = listen("ws://127.0.0.1:0?subprotocol=other").await;
+    let script = format!(
+        r#"
+        const why = async (...args) => {{ try {{ await haul.connect(...args); }} catch (error) {{ return error.kind; }} }};
+        return [
+            await why("{plain}"), await why("ws://127.0.0.1:1/"), await why("ftp://127.0.0.1/"),
+            await why("{plain}", {{ tiemout: 1 }}), await why("{plain}", {{ timeout: 0 }}),
+        ];
+        "#
+    );
+    let Some((seen, ())) = in_a_page(&script, async {}).await else { return };
+    assert_eq!(seen, json!(["connect", "connect", "config", "config", "config"]));
+    drop(listener);
 }
