@@ -20,12 +20,15 @@ use tempfile::TempDir;
 /// How long a server may take to start: 7 s alone, far longer beside other tests.
 const START: Duration = Duration::from_secs(180);
 
-/// Starts the name service and the server, and ends both when the pipe is closed at our end, however we ended. Erlang's helpers end
-/// with their server.
+/// Starts the name service and the server, and ends both when it is told to, or when the pipe is closed at our end, however we
+/// ended: then it removes their folder, too. Erlang's helpers end with their server.
 const KEEPER: &str = r#"
 epmd -address 127.0.0.1 -port "$ERL_EPMD_PORT" &
 { "$HAUL_SERVER" >"$HAUL_FOLDER/output" 2>&1 </dev/null; echo >"$HAUL_FOLDER/ended"; } &
-cat >/dev/null
+server=$!
+read -r told && kill -9 0
+kill -9 $(cat "$HAUL_FOLDER/pid") && wait $server
+rm -rf "$HAUL_FOLDER"
 kill -9 0
 "#;
 
@@ -144,7 +147,9 @@ impl Rabbit {
 
     /// Kills it.
     pub(crate) fn kill(&mut self) {
-        drop(self.keeper.stdin.take());
+        if let Some(mut keeper) = self.keeper.stdin.take() {
+            keeper.write_all(b"end\n").unwrap();
+        }
         self.keeper.wait().unwrap();
     }
 
