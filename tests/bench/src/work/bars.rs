@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::journal::Disk;
+use super::nats::Nats;
 use super::{Bar, Outcome, Row, load};
 use crate::measure::{Pairs, Ratio, Run, Sample};
 use crate::peers::{codec, fastws, haul, tungstenite};
@@ -182,6 +183,20 @@ impl<'a> Bars<'a> {
         if let Some(row) = self.rows.get_mut(before) {
             row.note = disk.note();
         }
+    }
+
+    pub(crate) fn nats(&mut self) {
+        let (name, peer) = ("nats, JetStream, 1000 on their way, 200 B", "async-nats");
+        if !format!("{name} vs {peer}").contains(self.filter) {
+            return;
+        }
+        let Some(nats) = Nats::start() else { return };
+        self.ratio(
+            name,
+            ("packets/s", peer, Bar::AtLeast(0.9)),
+            |length| nats.haul(length),
+            |length| nats.by_hand(length),
+        );
     }
 
     pub(crate) fn alone(&mut self) {

@@ -3,6 +3,7 @@
 mod bars;
 mod journal;
 pub(crate) mod load;
+mod nats;
 mod network;
 mod quic;
 pub(crate) mod sse;
@@ -67,6 +68,7 @@ pub(crate) fn all(run: &Run, filter: &str, folder: &Path) -> Vec<Row> {
     bars.session();
     bars.network();
     bars.journal(folder);
+    bars.nats();
     bars.alone();
     bars.into_rows()
 }
