@@ -1,22 +1,17 @@
 //! Text with places for what a packet has: names of topics, keys and fields.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer};
 
-use crate::{Error, ErrorKind, Packet, Result, Sent};
+use crate::{Error, ErrorKind, Field, Packet, Result, Sent};
 
 /// Text with places that each packet fills: `events-{session_id}`.
 ///
 /// | place | what stands there |
 /// |---|---|
-/// | `{name}` | the metadata `name` |
-/// | `{/user/id}` | what the JSON pointer (RFC 6901) finds in the payload: text, number or boolean |
-/// | `{@id}`, `{@kind}` | the packet's id; `text` or `binary` |
-/// | `{@payload}` | the payload, where it is UTF-8 |
-/// | `{@metadata}` | all metadata as a JSON object |
+/// | `{name}`, `{/user/id}`, `{@id}` | a [`Field`] of the packet |
 /// | `{name\|other}` | `other` where there is none |
 /// | `{{` and `}}` | a brace |
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,17 +23,7 @@ pub struct Template {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
     Text(String),
-    Place { what: What, otherwise: Option<String> },
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum What {
-    Metadata(String),
-    Pointer(String),
-    Id,
-    Kind,
-    Payload,
-    AllMetadata,
+    Place { field: Field, otherwise: Option<String> },
 }
 
 impl Template {
@@ -86,12 +71,12 @@ impl Template {
         for part in &self.parts {
             match part {
                 Part::Text(text) => rendered.push_str(text),
-                Part::Place { what, otherwise } => match (what.of(packet), otherwise) {
+                Part::Place { field, otherwise } => match (field.of(packet), otherwise) {
                     (Ok(Some(found)), _) => rendered.push_str(&found),
                     (_, Some(otherwise)) => rendered.push_str(otherwise),
                     (Ok(None), None) => {
                         let why = format!(
-                            "the packet has no {what} for {:?}; {{name|other}} gives another",
+                            "the packet has no {field} for {:?}; {{name|other}} gives another",
                             self.text
                         );
                         return Err(Error::new(ErrorKind::Rejected, why).with_sent(Sent::No));
@@ -109,63 +94,8 @@ fn place(inside: &str) -> Result<Part, String> {
         Some((name, otherwise)) => (name, Some(otherwise.to_owned())),
         None => (inside, None),
     };
-    let what = match name {
-        "" => return Err("{} names nothing".to_owned()),
-        "@id" => What::Id,
-        "@kind" => What::Kind,
-        "@payload" => What::Payload,
-        "@metadata" => What::AllMetadata,
-        other if other.starts_with('@') => {
-            return Err(format!("{{{other}}}: there are {{@id}}, {{@kind}}, {{@payload}} and {{@metadata}}"));
-        }
-        pointer if pointer.starts_with('/') => What::Pointer(pointer.to_owned()),
-        name => What::Metadata(name.to_owned()),
-    };
-    Ok(Part::Place { what, otherwise })
-}
-
-impl What {
-    fn of<'a>(&self, packet: &'a Packet) -> Result<Option<Cow<'a, str>>> {
-        Ok(match self {
-            Self::Metadata(name) => packet.metadata().get(name).map(Cow::Borrowed),
-            Self::Id => packet.id().map(|id| Cow::Owned(id.to_string())),
-            Self::Kind => Some(Cow::Borrowed(packet.kind().as_str())),
-            Self::Payload => {
-                let text = std::str::from_utf8(packet.payload());
-                let text = text.map_err(|_| {
-                    Error::new(ErrorKind::Codec, "the payload is not UTF-8").with_sent(Sent::No)
-                });
-                Some(Cow::Borrowed(text?))
-            }
-            Self::AllMetadata => {
-                let json = serde_json::to_string(packet.metadata());
-                Some(Cow::Owned(json.map_err(|why| Error::new(ErrorKind::Codec, why.to_string()))?))
-            }
-            Self::Pointer(pointer) => {
-                let json: serde_json::Value = packet.parse_json().map_err(|why| why.with_sent(Sent::No))?;
-                match json.pointer(pointer) {
-                    Some(serde_json::Value::String(text)) => Some(Cow::Owned(text.clone())),
-                    Some(value @ (serde_json::Value::Number(_) | serde_json::Value::Bool(_))) => {
-                        Some(Cow::Owned(value.to_string()))
-                    }
-                    _ => None,
-                }
-            }
-        })
-    }
-}
-
-impl fmt::Display for What {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Metadata(name) => write!(f, "metadata {name:?}"),
-            Self::Pointer(pointer) => write!(f, "text at {pointer:?} of its payload"),
-            Self::Id => f.write_str("id"),
-            Self::Kind => f.write_str("kind"),
-            Self::Payload => f.write_str("payload"),
-            Self::AllMetadata => f.write_str("metadata"),
-        }
-    }
+    let field = Field::parse(name).map_err(|why| format!("{{{inside}}}: {}", why.message()))?;
+    Ok(Part::Place { field, otherwise })
 }
 
 impl FromStr for Template {

@@ -21,7 +21,7 @@ pub(crate) struct Args {
     /// Only packets of this session
     #[arg(long, value_name = "ID")]
     session: Option<String>,
-    /// Only packets with this metadata
+    /// Only packets with this metadata, or this field of a JSON payload: /user/plan=pro
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     filter: Vec<(String, String)>,
     /// End after so many packets

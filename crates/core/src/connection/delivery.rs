@@ -146,8 +146,11 @@ impl Answer {
             (Some(id), outcome) => hub.answer(Frame::Receipt { id, outcome })?,
             (None, Ok(_)) => {}
             (None, Err(why)) => {
-                let message = format!("a packet was refused: {}", why.message());
-                hub.begin_close(CloseReason::new(CloseReason::POLICY.code, message));
+                let code = match why.kind() {
+                    ErrorKind::TooLarge => CloseReason::TOO_LARGE.code,
+                    _ => CloseReason::POLICY.code,
+                };
+                hub.begin_close(CloseReason::new(code, format!("a packet was refused: {}", why.message())));
                 return Ok(());
             }
         }

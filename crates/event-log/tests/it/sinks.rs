@@ -270,7 +270,7 @@ async fn a_filter_holds_back_and_bare_takes_the_metadata_off() {
     log.append("s", Packet::text("1").with("type", "a")).await.unwrap();
     log.append("s", Packet::text("2").with("type", "b")).await.unwrap();
     let sink = Told::new();
-    let options = quick().filter(Filter::new().with("type", "b")).bare();
+    let options = quick().filter(Filter::new().with("type", "b").unwrap()).bare();
     log.attach("x", sink.sink(), options).await.unwrap();
     let status = status(&log, "no lag", |status| status.lag == 0).await;
     assert_eq!((status.filtered, sink.texts()), (1, vec!["2".to_owned()]));

@@ -1,10 +1,9 @@
 //! What `haul.toml` may say: plain data, checked by serde.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use haul_event_log::{Order, SinkOptions};
+use haul_event_log::{Filter, Order, SinkOptions};
 use serde::Deserialize;
 
 use super::{Layer, value};
@@ -117,9 +116,10 @@ impl Default for Session {
 pub struct Route {
     /// Its name: the route's position in the event log is kept under it, so that renaming it starts it afresh.
     pub name: String,
-    /// Metadata that a packet must have, name = value, to go this way. Default: every packet goes.
+    /// What a packet must have to go this way: name = value, or one of [values]; the name is one of metadata, or a JSON
+    /// pointer into the payload. Default: every packet goes.
     #[serde(default)]
-    pub filter: BTreeMap<String, String>,
+    pub filter: Filter,
     /// Where to: the URL of a sink, or of something to connect to.
     pub sink: String,
     /// Whether packets keep their metadata, session and all. Receivers that can carry none, such as lines, need it off.
@@ -159,7 +159,7 @@ impl Route {
     pub fn new(name: impl Into<String>, sink: impl Into<String>) -> Self {
         Self {
             name: name.into(),
-            filter: BTreeMap::new(),
+            filter: Filter::new(),
             sink: sink.into(),
             metadata: true,
             batch: None,

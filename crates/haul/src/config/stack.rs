@@ -1,7 +1,7 @@
 //! From a route to the sink and layers that it names.
 
 use haul_core::{AnySink, Endpoint, Error, Registry, Result};
-use haul_event_log::{Filter, Order, SinkOptions};
+use haul_event_log::{Order, SinkOptions};
 
 use super::{Backoff, Route};
 use crate::Stack;
@@ -27,10 +27,9 @@ impl Route {
 
     /// How the event log is to deliver to it.
     pub fn sink_options(&self) -> SinkOptions {
-        let wants = |filter: Filter, (name, value): (&String, &String)| filter.with(name, value);
         let Backoff { base, factor, cap } = self.backoff;
         let mut options = SinkOptions::default()
-            .filter(self.filter.iter().fold(Filter::new(), wants))
+            .filter(self.filter.clone())
             .backoff(haul_core::Backoff { base, factor, cap })
             .order(self.order.unwrap_or_else(|| self.usual_order()));
         if let Some(batch) = self.batch {

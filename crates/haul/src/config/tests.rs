@@ -44,7 +44,7 @@ fn what_the_file_says_is_what_is_read_and_the_rest_is_default() {
     assert_eq!(config.serve.drain, Serve::default().drain);
     let route = &config.routes[0];
     assert_eq!((route.name.as_str(), route.sink.as_str()), ("alerts", "ws://collector/in?token=t0p"));
-    assert_eq!(route.filter["level"], "error");
+    assert_eq!(route.filter, Filter::new().with("level", "error").unwrap());
     let retry = haul_retry::RetryOptions { attempts: 5, ..Default::default() };
     let timeout = haul_timeout::TimeoutOptions { after: Duration::from_secs(5) };
     assert_eq!(route.layers, [Layer::Retry(retry), Layer::Timeout(timeout)]);
@@ -108,7 +108,7 @@ fn a_route_says_how_it_is_delivered_to_and_the_event_log_is_told() {
     let told = read(file, Profile::Dev, &[]).unwrap().routes[0].sink_options();
     let (base, cap) = (Duration::from_secs(1), Duration::from_secs(60));
     let expected = SinkOptions::default()
-        .filter(Filter::new().with("x", "1"))
+        .filter(Filter::new().with("x", "1").unwrap())
         .bare()
         .batch(7)
         .batch_bytes(2048)

@@ -11,7 +11,7 @@ const WS: &str = "ws://127.0.0.1:0";
 async fn packets_go_on_to_a_route_that_wants_them_and_a_shutdown_lets_it_get_them() {
     let data = tempfile::tempdir().unwrap();
     let kept = Kept::new();
-    let wants = SinkOptions::default().filter(Filter::new().with("type", "a"));
+    let wants = SinkOptions::default().filter(Filter::new().with("type", "a").unwrap());
     let options = options(&data, &[TCP]).route(kept.route("1").options(wants));
     let gateway = Gateway::start(options, registry()).await.unwrap();
     let client = dial(&gateway, "").await;
