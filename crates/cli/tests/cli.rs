@@ -32,7 +32,8 @@ fn awkward() -> Vec<u8> {
 fn the_help_names_every_command_and_every_exit_code() {
     let help = haul(&["--help"]);
     assert_eq!(help.code, 0);
-    for word in ["outbox", "pipe", "connect", "listen", "send", "probe", "bench", "completions", "man", "130"] {
+    for word in ["outbox", "pipe", "connect", "listen", "send", "probe", "bench", "completions", "man", "130"]
+    {
         assert!(help.stdout.contains(word), "{word} in {}", help.stdout);
     }
     assert!(!help.stdout.contains("docs"), "a hidden command is shown");
