@@ -143,8 +143,20 @@ async fn history(seed: u64, runs: u32, order: Order) {
         sink.forget_what_was_under_way();
     }
     let dead = dead_letters(dir.path());
+    judge(&sink, &dead, &sessions, order, (seed, runs));
+    replayed(dir.path(), &dead).await;
+}
+
+/// What was sent has arrived in order per session, and the dead letters are what was refused.
+fn judge(
+    sink: &Moody,
+    dead: &HashMap<String, String>,
+    sessions: &[Vec<String>],
+    order: Order,
+    (seed, runs): (u64, u32),
+) {
     let seen = sink.seen.lock().unwrap();
-    for (text, why) in &dead {
+    for (text, why) in dead {
         assert!(
             seen.refused.contains_key(text),
             "seed {seed}: {text} is a dead letter, and nobody refused it"
@@ -152,7 +164,10 @@ async fn history(seed: u64, runs: u32, order: Order) {
         assert!(why.starts_with("it is bad"), "seed {seed}: {text} for {why}");
     }
     if runs == 1 && order == Order::Strict {
-        assert_eq!(dead, seen.refused, "seed {seed}: the dead letters are what was refused, with the reason");
+        assert_eq!(
+            *dead, seen.refused,
+            "seed {seed}: the dead letters are what was refused, with the reason"
+        );
     }
     // Strictly it is the first time that counts; in batches the last, behind what had failed.
     let mut accepted: Vec<_> = seen.accepted.iter().collect();
@@ -171,8 +186,6 @@ async fn history(seed: u64, runs: u32, order: Order) {
         let expected: Vec<_> = texts.iter().filter(|text| !dead.contains_key(*text)).collect();
         assert_eq!(arrived, expected, "seed {seed}: session {session} did not arrive whole and in order");
     }
-    drop(seen);
-    replayed(dir.path(), &dead).await;
 }
 
 /// Each dead letter's text and reason.
