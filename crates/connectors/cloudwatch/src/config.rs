@@ -11,7 +11,7 @@ use crate::event::{LIMIT, OVERHEAD};
 /// What packets become.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Into {
+pub enum Format {
     /// A JSON object with `id`, `metadata` and `payload`, which is `base64` of what is no text.
     #[default]
     Envelope,
@@ -19,7 +19,7 @@ pub enum Into {
     Payload,
 }
 
-impl FromStr for Into {
+impl FromStr for Format {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -48,7 +48,7 @@ pub struct CloudwatchConfig {
     pub create: bool,
     /// What packets become.
     #[serde(default, rename = "as")]
-    pub into: Into,
+    pub format: Format,
     /// When it happened: RFC 3339, or milliseconds since 1970. If not given, when it is delivered.
     #[serde(default)]
     pub time: Option<Template>,
@@ -74,13 +74,13 @@ fn streams() -> usize {
 
 impl CloudwatchConfig {
     /// The stream `haul` of this group.
-    pub fn new(account: Account, group: impl std::convert::Into<String>) -> Self {
+    pub fn new(account: Account, group: impl Into<String>) -> Self {
         Self {
             account,
             group: group.into(),
             stream: stream(),
             create: false,
-            into: Into::default(),
+            format: Format::default(),
             time: None,
             max_packet: max_packet(),
             streams: streams(),
@@ -95,7 +95,7 @@ impl CloudwatchConfig {
         Ok(Self {
             stream: options.get("stream")?.unwrap_or_else(stream),
             create: options.flag("create")?,
-            into: options.get("as")?.unwrap_or_default(),
+            format: options.get("as")?.unwrap_or_default(),
             time: options.get("time")?,
             max_packet: options.bytes("max_packet")?.unwrap_or_else(max_packet),
             streams: options.get("streams")?.unwrap_or_else(streams),

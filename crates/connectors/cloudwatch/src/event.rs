@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use haul_core::{Error, ErrorKind, Metadata, Packet, Result, Sent};
 use serde::Serialize;
 
-use crate::config::{CloudwatchConfig, Into};
+use crate::config::{CloudwatchConfig, Format};
 
 /// Bytes of a request ("PutLogEvents", API reference): of all messages, and so many more for each.
 pub(crate) const LIMIT: usize = 1_048_576;
@@ -46,9 +46,9 @@ impl Event {
             return Err(too_large(packet.len(), "a packet", config.max_packet));
         }
         let time = time(packet, config, now)?;
-        let message = match config.into {
-            Into::Envelope => envelope(packet)?,
-            Into::Payload => plain(packet)?,
+        let message = match config.format {
+            Format::Envelope => envelope(packet)?,
+            Format::Payload => plain(packet)?,
         };
         match message.len() {
             bytes if bytes > LIMIT - OVERHEAD => Err(too_large(bytes, "an event", LIMIT - OVERHEAD)),
@@ -57,7 +57,7 @@ impl Event {
     }
 }
 
-fn refused(kind: ErrorKind, why: impl std::convert::Into<String>) -> Error {
+fn refused(kind: ErrorKind, why: impl Into<String>) -> Error {
     Error::new(kind, why.into()).with_sent(Sent::No)
 }
 
@@ -134,12 +134,12 @@ mod tests {
 
     const NOW: i64 = 1_800_000_000_000;
 
-    fn config(into: Into) -> CloudwatchConfig {
-        CloudwatchConfig { into, ..CloudwatchConfig::new(Account::new("eu-west-1"), "g") }
+    fn config(format: Format) -> CloudwatchConfig {
+        CloudwatchConfig { format, ..CloudwatchConfig::new(Account::new("eu-west-1"), "g") }
     }
 
     fn timed() -> CloudwatchConfig {
-        CloudwatchConfig { time: Some(Template::parse("{at}").unwrap()), ..config(Into::Envelope) }
+        CloudwatchConfig { time: Some(Template::parse("{at}").unwrap()), ..config(Format::Envelope) }
     }
 
     fn refusal(packet: &Packet, config: &CloudwatchConfig) -> ErrorKind {
@@ -160,20 +160,20 @@ mod tests {
                 format!(r#"{{"id":"{id}","metadata":{{"k":"v"}},"payload":"hi"}}"#),
             ),
         ] {
-            assert_eq!(Event::new(0, &packet, &config(Into::Envelope), NOW).unwrap().message, message);
+            assert_eq!(Event::new(0, &packet, &config(Format::Envelope), NOW).unwrap().message, message);
         }
-        assert_eq!(Event::new(0, &Packet::text("hi"), &config(Into::Payload), NOW).unwrap().message, "hi");
+        assert_eq!(Event::new(0, &Packet::text("hi"), &config(Format::Payload), NOW).unwrap().message, "hi");
         for packet in [Packet::text("hi").with("k", "v"), Packet::text(""), Packet::binary(vec![65])] {
-            assert_eq!(refusal(&packet, &config(Into::Payload)), ErrorKind::Unsupported, "{packet:?}");
+            assert_eq!(refusal(&packet, &config(Format::Payload)), ErrorKind::Unsupported, "{packet:?}");
         }
     }
 
     #[test]
     fn an_event_is_as_large_as_a_request_may_be() {
         let most = "x".repeat(LIMIT - OVERHEAD);
-        assert!(Event::new(0, &Packet::text(most.clone()), &config(Into::Payload), NOW).is_ok());
-        assert_eq!(refusal(&Packet::text(most.clone() + "x"), &config(Into::Payload)), ErrorKind::TooLarge);
-        assert_eq!(refusal(&Packet::text(most), &config(Into::Envelope)), ErrorKind::TooLarge);
+        assert!(Event::new(0, &Packet::text(most.clone()), &config(Format::Payload), NOW).is_ok());
+        assert_eq!(refusal(&Packet::text(most.clone() + "x"), &config(Format::Payload)), ErrorKind::TooLarge);
+        assert_eq!(refusal(&Packet::text(most), &config(Format::Envelope)), ErrorKind::TooLarge);
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod group;
 mod sink;
 
 pub use account::Account;
-pub use config::{CloudwatchConfig, Into};
+pub use config::{CloudwatchConfig, Format};
 pub use sink::CloudwatchSink;
 
 use haul_core::{AnySink, Registry};

@@ -11,7 +11,7 @@ use serde::Deserialize;
 /// What packets become.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Into {
+pub enum Format {
     /// A `textPayload`: the text, or bytes in base64 with the label `haul.kind`.
     #[default]
     Text,
@@ -19,7 +19,7 @@ pub enum Into {
     Json,
 }
 
-impl FromStr for Into {
+impl FromStr for Format {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -50,7 +50,7 @@ pub struct GcpLoggingConfig {
     pub resource_labels: Vec<(String, String)>,
     /// What packets become.
     #[serde(default, rename = "as")]
-    pub into: Into,
+    pub format: Format,
     /// Bytes of a payload.
     #[serde(default = "max_packet", deserialize_with = "plain_value::size")]
     pub max_packet: usize,
@@ -118,14 +118,14 @@ const KNOWN: &[&str] = &[
 
 impl GcpLoggingConfig {
     /// The log of this name.
-    pub fn new(project: impl std::convert::Into<String>, log: impl std::convert::Into<String>) -> Self {
+    pub fn new(project: impl Into<String>, log: impl Into<String>) -> Self {
         Self {
             project: project.into(),
             log: log.into(),
             severity: severity(),
             resource: resource(),
             resource_labels: Vec::new(),
-            into: Into::default(),
+            format: Format::default(),
             max_packet: max_packet(),
             credentials: None,
             token: None,
@@ -154,7 +154,7 @@ impl GcpLoggingConfig {
             severity: options.get("severity")?.unwrap_or_else(severity),
             resource: text("resource", resource),
             resource_labels: labels.collect::<Result<_>>()?,
-            into: options.get("as")?.unwrap_or_default(),
+            format: options.get("as")?.unwrap_or_default(),
             max_packet: options.bytes("max_packet")?.unwrap_or_else(max_packet),
             credentials: options.get("credentials")?,
             token: endpoint_.password().map(str::to_owned),

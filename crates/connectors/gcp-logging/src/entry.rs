@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use haul_core::{Error, ErrorKind, Kind, Metadata, Packet, PacketId, Result, Sent};
 use serde::Serialize;
 
-use crate::config::{GcpLoggingConfig, Into};
+use crate::config::{Format, GcpLoggingConfig};
 
 /// Bytes of an entry, about ("Cloud Logging quotas and limits").
 const ENTRY: usize = 256 << 10;
@@ -53,9 +53,9 @@ pub(crate) fn entry(packet: &Packet, config: &GcpLoggingConfig) -> Result<String
         }
     };
     check(packet, &labels)?;
-    let json = match config.into {
-        Into::Json => Some(object(packet)?),
-        Into::Text => None,
+    let json = match config.format {
+        Format::Json => Some(object(packet)?),
+        Format::Text => None,
     };
     let severity = config.severity.render(packet)?.to_ascii_uppercase();
     if !SEVERITIES.contains(&severity.as_str()) {

@@ -7,7 +7,7 @@ mod failure;
 mod sink;
 mod token;
 
-pub use config::{GcpLoggingConfig, Into};
+pub use config::{Format, GcpLoggingConfig};
 pub use sink::GcpLoggingSink;
 
 use haul_core::{AnySink, Registry};

@@ -55,7 +55,7 @@ fn timeout() -> Duration {
 
 impl Server {
     /// The server at `url`, with defaults.
-    pub fn new(url: impl std::convert::Into<String>) -> Self {
+    pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
             nodes: Vec::new(),
@@ -90,7 +90,7 @@ impl Server {
 /// What packets become there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Into {
+pub enum Target {
     /// Entries of a stream (`XADD`).
     #[default]
     Stream,
@@ -100,7 +100,7 @@ pub enum Into {
     Channel,
 }
 
-impl FromStr for Into {
+impl FromStr for Target {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -123,7 +123,7 @@ pub struct RedisConfig {
     pub to: Template,
     /// What packets become there.
     #[serde(default, rename = "as")]
-    pub into: Into,
+    pub target: Target,
     /// About how many entries the stream keeps (`MAXLEN ~`); all, if not given.
     #[serde(default)]
     pub max_len: Option<u64>,
@@ -152,7 +152,7 @@ impl RedisConfig {
         Self {
             server,
             to,
-            into: Into::default(),
+            target: Target::default(),
             max_len: None,
             fields: Vec::new(),
             max_packet: max_packet(),
@@ -166,7 +166,7 @@ impl RedisConfig {
         let options = endpoint.options(Place::Query, &known)?;
         let fields = options.text("fields").map(|fields| fields.split(';').map(field).collect::<Result<_>>());
         Ok(Self {
-            into: options.get("as")?.unwrap_or_default(),
+            target: options.get("as")?.unwrap_or_default(),
             max_len: options.get("max_len")?,
             fields: fields.transpose()?.unwrap_or_default(),
             max_packet: options.bytes("max_packet")?.unwrap_or_else(max_packet),
@@ -181,8 +181,10 @@ impl RedisConfig {
         match self {
             Self { pipeline: 0, .. } => wrong("pipeline must be more than 0"),
             Self { max_len: Some(0), .. } => wrong("max_len=0 would keep nothing"),
-            Self { max_len: Some(_), into: Into::List | Into::Channel, .. } => wrong("max_len is a stream's"),
-            Self { fields, into: Into::List | Into::Channel, .. } if !fields.is_empty() => {
+            Self { max_len: Some(_), target: Target::List | Target::Channel, .. } => {
+                wrong("max_len is a stream's")
+            }
+            Self { fields, target: Target::List | Target::Channel, .. } if !fields.is_empty() => {
                 wrong("fields are a stream's")
             }
             _ => Ok(()),
@@ -229,7 +231,7 @@ fn max_unacked() -> usize {
 
 impl GroupConfig {
     /// The stream from its first entry, as the consumer `haul` of the group `haul`.
-    pub fn new(server: Server, stream: impl std::convert::Into<String>) -> Self {
+    pub fn new(server: Server, stream: impl Into<String>) -> Self {
         Self {
             server,
             stream: stream.into(),

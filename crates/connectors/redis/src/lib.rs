@@ -7,7 +7,7 @@ mod server;
 mod sink;
 mod source;
 
-pub use config::{GroupConfig, Into, RedisConfig, Server};
+pub use config::{GroupConfig, RedisConfig, Server, Target};
 pub use sink::RedisSink;
 pub use source::RedisSource;
 

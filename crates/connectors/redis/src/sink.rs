@@ -9,7 +9,7 @@ use haul_core::{
 };
 use redis::{Cmd, RedisResult, Value, from_redis_value};
 
-use crate::config::{Into, RedisConfig};
+use crate::config::{RedisConfig, Target};
 use crate::entry;
 use crate::failure::failed;
 use crate::server::Connector;
@@ -55,8 +55,8 @@ impl RedisSink {
         }
         let key = self.config.to.render(packet)?;
         let mut command = Cmd::new();
-        match self.config.into {
-            Into::Stream => {
+        match self.config.target {
+            Target::Stream => {
                 command.arg("XADD").arg(&*key);
                 if let Some(most) = self.config.max_len {
                     command.arg("MAXLEN").arg("~").arg(most);
@@ -67,12 +67,12 @@ impl RedisSink {
                     fields => entry::mapped(packet, fields, &mut command)?,
                 }
             }
-            into => {
+            target => {
                 if !packet.metadata().is_empty() {
                     let why = "lists and channels carry no metadata; as=stream does";
                     return Err(Error::new(ErrorKind::Unsupported, why).with_sent(Sent::No));
                 }
-                let name = if into == Into::List { "RPUSH" } else { "PUBLISH" };
+                let name = if target == Target::List { "RPUSH" } else { "PUBLISH" };
                 command.arg(name).arg(&*key).arg(&packet.payload()[..]);
             }
         }
@@ -82,13 +82,13 @@ impl RedisSink {
     fn receipt(&self, packet: &Packet, answer: Value) -> Result<Receipt> {
         let wrong =
             |why: redis::ParsingError| Error::new(ErrorKind::Protocol, format!("a strange answer: {why}"));
-        Ok(match self.config.into {
-            Into::Stream => {
+        Ok(match self.config.target {
+            Target::Stream => {
                 let id: String = from_redis_value(answer).map_err(wrong)?;
                 Receipt::new(Level::Stored, packet.id()).with_reference(id)
             }
-            Into::List => Receipt::new(Level::Stored, packet.id()),
-            Into::Channel => {
+            Target::List => Receipt::new(Level::Stored, packet.id()),
+            Target::Channel => {
                 let subscribers: u64 = from_redis_value(answer).map_err(wrong)?;
                 let level = if subscribers == 0 { Level::Discarded } else { Level::Acknowledged };
                 Receipt::new(level, packet.id()).with_reference(subscribers.to_string())
