@@ -43,15 +43,15 @@ fn the_help_names_every_command_and_every_exit_code() {
 
 #[test]
 fn an_unknown_scheme_lists_what_is_compiled_in_and_says_what_to_do() {
-    for command in [["connect", "kafka://host"], ["listen", "kafka://host"]] {
+    for command in [["connect", "zmq://host"], ["listen", "zmq://host"]] {
         let ended = haul(&command);
         assert_eq!(ended.code, 2, "{}", ended.stderr);
         assert!(ended.stderr.starts_with("error: "), "{}", ended.stderr);
-        for word in ["kafka", "tcp", "ws", "\ntry: "] {
+        for word in ["zmq", "tcp", "ws", "\ntry: "] {
             assert!(ended.stderr.contains(word), "{word} in {}", ended.stderr);
         }
     }
-    let ended = haul(&["send", "kafka://host", "hi"]);
+    let ended = haul(&["send", "zmq://host", "hi"]);
     assert!(
         ended.code == 2 && ended.stderr.contains("null") && ended.stderr.contains("tcp"),
         "{}",

@@ -98,11 +98,11 @@ async fn a_lazy_connection_begins_disconnected_and_waits_for_its_server() {
 
 #[tokio::test]
 async fn an_unknown_scheme_lists_sinks_and_connections() {
-    let error = haul::deliver("kafka://host").await.unwrap_err();
+    let error = haul::deliver("zmq://host").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     let text = error.to_string();
     assert!(text.contains("null") && text.contains("tcp"), "{text}");
-    let text = haul::source("kafka://host").await.unwrap_err().to_string();
+    let text = haul::source("zmq://host").await.unwrap_err().to_string();
     assert!(text.contains("tcp"), "{text}");
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use haul::outbox::{Outbox, OutboxOptions};
+use haul::outbox::{Outbox, OutboxOptions, OutboxView};
 use haul::{AnySink, Backoff, Batch, Deliver, Error, ErrorKind, Packet, Receipt, Result, Service, Sink};
 
 use crate::run::{Ended, haul};
@@ -46,6 +46,13 @@ async fn filled(dir: &Path) -> Outbox {
         };
         tokio::time::timeout(Duration::from_secs(60), buried).await.expect("waited 60 s for the dead letter");
     }
+    // Who looks from outside sees the position on disk.
+    let noted = async {
+        while OutboxView::open(dir, None).unwrap().left().unwrap().packets > 0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), noted).await.expect("waited 60 s for the position");
     for text in ["one", "two"] {
         outbox.deliver(Packet::text(text).with("session_id", "a")).await.unwrap();
     }
