@@ -116,7 +116,7 @@ impl Default for Session {
 pub struct Route {
     /// Its name: the route's position in the event log is kept under it, so that renaming it starts it afresh.
     pub name: String,
-    /// What a packet must have to go this way: name = value, or one of [values]; the name is one of metadata, or a JSON
+    /// What a packet must have to go this way: name = value, or one of several; the name is one of metadata, or a JSON
     /// pointer into the payload. Default: every packet goes.
     #[serde(default)]
     pub filter: Filter,
