@@ -34,13 +34,14 @@ async fn a_full_outbox_refuses_until_the_sink_has_taken_something() {
     assert!(outcomes[1].as_ref().unwrap_err().to_string().contains("not tried"), "{outcomes:?}");
     sink.let_go();
     status(&outbox, "the sink to have all", |status| status.pending == 0).await;
-    let again = async {
+    let noted = async {
         // Its position is written a little later.
-        while outbox.deliver(packet(stored)).await.is_err() {
+        while !pending(dir.path()).is_empty() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    within("room", again).await;
+    within("its position", noted).await;
+    outbox.deliver(packet(stored)).await.unwrap();
     assert!(outbox.status().bytes < 100_000, "what was delivered is still on disk");
     outbox.close(LONG).await.unwrap();
     assert_eq!(sink.packets().len(), stored + 1);
