@@ -50,8 +50,14 @@ impl Room {
         let mut progress = self.progress.clone();
         loop {
             let position = progress.position();
+            if self.fits(size) {
+                return self.journal.submit(record).await;
+            }
+            // What is queued is on disk first: on its way there it may count twice.
+            self.journal.append_all(Vec::new()).await?;
             // What was delivered goes, as far as it stands in files of its own.
-            if self.fits(size) || (self.journal.retain(done()).await?.segments > 0 && self.fits(size)) {
+            self.journal.retain(done()).await?;
+            if self.fits(size) {
                 return self.journal.submit(record).await;
             }
             match self.when_full {
@@ -81,8 +87,6 @@ impl Room {
     }
 
     async fn drop_oldest(&self, size: u64) -> Result<()> {
-        // What is queued is on disk first, so that all of it counts.
-        self.journal.append_all(Vec::new()).await?;
         let most = self.max_bytes.saturating_sub(size);
         let removed = self.journal.retain(done().max_bytes(most).keep(Keep::Nothing)).await?;
         if removed.unread > 0 {
