@@ -13,6 +13,10 @@ pub trait Source: Send + 'static {
 }
 
 /// A packet from a [`Source`], to be acknowledged or refused. Dropping it refuses it.
+///
+/// Of a connection, the refusal goes to a sender that waits for the answer. Where it does not wait and the link keeps account
+/// of what is settled, as a session does, the refusal closes the connection, and the packet counts as lost at its sender; on
+/// other connections nobody is told.
 pub struct Delivery {
     packet: Packet,
     settle: Option<Box<dyn Settle>>,

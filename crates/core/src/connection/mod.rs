@@ -60,8 +60,8 @@ impl Connection {
 
     /// Accepts all of `packets`, in order, and begins to write them: one flush for all.
     ///
-    /// Errors: as [`send`](Self::send); the packets before the failed one are accepted. Cancelled, it has accepted the
-    /// first ones.
+    /// Errors: as [`send`](Self::send); the packets before the failed one are accepted, and up to seven behind it were taken
+    /// from the iterator. Cancelled, it has accepted the first ones.
     pub fn send_all<I>(&self, packets: I) -> impl Future<Output = Result<()>> + Send
     where
         I: IntoIterator<Item = Packet, IntoIter: Send>,
