@@ -75,7 +75,7 @@ impl Sink for Outbox {
         }
     }
 
-    /// [`Outbox::close`] with [`drain`](OutboxOptions::drain) as its deadline; what is left is logged.
+    /// [`Outbox::close`] with [`drain`](crate::OutboxOptions::drain) as its deadline; what is left is logged.
     async fn close(&self) -> Result<()> {
         let left = Outbox::close(self, self.0.options.drain).await?.pending;
         if left > 0 {
