@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 const LEAST: usize = 8 << 10;
 
 /// Most asked of the operating system at once, unless a larger packet was announced.
-const MOST: usize = 64 << 10;
+const MOST: usize = 128 << 10;
 
 /// Bytes read and not yet taken. It asks for more at once while reads fill it, and for less when they do not.
 #[derive(Debug)]

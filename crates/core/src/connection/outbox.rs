@@ -18,7 +18,10 @@ use crate::{CloseReason, Error, ErrorKind, Limits, PacketId, Receipt, Result, Se
 
 /// A sender that finds this much buffered writes it itself, so that large payloads never queue deeper than a socket
 /// buffer.
-pub(super) const WRITE_AT: usize = 32 << 10;
+const WRITE_AT: usize = 32 << 10;
+
+/// The same for senders of many packets: one write of this much costs less than several of less.
+const WRITE_MANY_AT: usize = 128 << 10;
 
 /// Answers and pongs may take this many times the bound of the buffer, beside what senders put there; a peer that makes
 /// us answer more without reading is cut.
@@ -114,11 +117,6 @@ impl Outbox {
         Ok(())
     }
 
-    #[inline]
-    fn taken(&self) -> Offer {
-        Offer::Taken(self.queued, self.buf.weight() >= WRITE_AT)
-    }
-
     pub(super) fn end(&mut self, ending: &Ending) {
         let buffered = self.buf.count() as u64;
         self.phase = Phase::Over(ending.clone());
@@ -158,24 +156,25 @@ impl Hub {
             return Ok(self.full(outbox));
         }
         outbox.take(frame).map_err(|why| why.while_doing(self.doing("send on")))?;
-        Ok(outbox.taken())
+        Ok(Offer::Taken(outbox.queued, outbox.buf.weight() >= WRITE_AT))
     }
 
-    /// Takes what comes next in `chunk`, until there is no room or enough to write at once.
+    /// Takes what comes next in `chunk`, until there is no more room or enough to write at once.
     #[inline]
     pub(super) fn offer_chunk(&self, chunk: &mut Chunk) -> Result<Offer> {
         let mut outbox = self.open_outbox()?;
-        while let Some(frame) = chunk.first() {
-            if outbox.is_full(&self.limits) {
-                return Ok(self.full(outbox));
-            }
+        if outbox.is_full(&self.limits) {
+            return Ok(self.full(outbox));
+        }
+        let mut much = false;
+        while let Some(frame) = chunk.first()
+            && !much
+        {
             outbox.take(frame).map_err(|why| why.while_doing(self.doing("send on")))?;
             chunk.pass();
-            if outbox.buf.weight() >= WRITE_AT {
-                break;
-            }
+            much = outbox.buf.weight() >= WRITE_MANY_AT || outbox.is_full(&self.limits);
         }
-        Ok(outbox.taken())
+        Ok(Offer::Taken(outbox.queued, much))
     }
 
     /// The outbox, where packets are still accepted.
