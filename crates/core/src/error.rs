@@ -195,11 +195,14 @@ impl Error {
         self
     }
 
-    /// Puts `doing` before the message: `dial ws://host: connection refused`.
+    /// Puts `doing` before the message, unless it begins so: `dial ws://host: connection refused`.
     #[must_use]
     pub fn while_doing(mut self, doing: impl fmt::Display) -> Self {
-        let detail = Arc::make_mut(&mut self.0);
-        detail.message = format!("{doing}: {}", detail.message).into();
+        let begin = format!("{doing}: ");
+        if !self.0.message.starts_with(&begin) {
+            let detail = Arc::make_mut(&mut self.0);
+            detail.message = (begin + &detail.message).into();
+        }
         self
     }
 
@@ -355,6 +358,13 @@ mod tests {
             .with("days", 3)
             .with_source("bad time");
         assert_eq!(error.to_string(), "dial wss://a.example: certificate expired (days=3): bad time");
+    }
+
+    #[test]
+    fn what_was_being_done_is_said_once_where_two_layers_say_it() {
+        let error =
+            Error::new(ErrorKind::Closed, "reset").while_doing("send on tcp").while_doing("send on tcp");
+        assert_eq!(error.while_doing("pipe").to_string(), "pipe: send on tcp: reset");
     }
 
     #[test]
