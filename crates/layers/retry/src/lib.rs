@@ -13,7 +13,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use haul_core::{Backoff, Error, Input, Result, Service};
+use haul_core::{Backoff, Error, Input, Result, Sent, Service};
 use tokio::time::{Instant, sleep};
 use tower_layer::Layer;
 
@@ -65,7 +65,7 @@ pub struct Retry<S> {
 impl<In: Input, S: Service<In>> Service<In> for Retry<S> {
     async fn call(&self, mut todo: In) -> Result<In::Out> {
         let mut tries = self.policy.start();
-        let mut so_far: Option<In::Out> = None;
+        let (mut so_far, mut seen) = (None::<In::Out>, false);
         loop {
             let spare = todo.replay();
             let mut answer = self.inner.call(todo).await;
@@ -74,12 +74,15 @@ impl<In: Input, S: Service<In>> Service<In> for Retry<S> {
                 Some(first) => In::join(first, answer),
                 None => answer,
             };
+            // What one try may have done stays so, whatever the last one says.
+            let answer = if seen { answer.map_err(|why| why.with_sent(Sent::Maybe)) } else { answer };
             let Some((rest, why)) = unfinished else {
                 return answer;
             };
             if !tries.wait(&why).await {
                 return In::exhausted(answer);
             }
+            seen |= why.sent() == Sent::Maybe;
             (todo, so_far) = (rest, answer.ok());
         }
     }

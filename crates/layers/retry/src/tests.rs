@@ -73,6 +73,27 @@ async fn what_may_have_been_sent_is_sent_again_only_with_an_id() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_one_try_may_have_done_stays_with_the_last_error() {
+    let maybe = || Err(Error::new(ErrorKind::Timeout, "no answer"));
+    let unsent = || Err(Error::new(ErrorKind::Connect, "refused"));
+    let never = || Err(Error::new(ErrorKind::Rejected, "no"));
+    let last = async |answers: Vec<Outcome>| {
+        let tries = answers.len() as u32;
+        let (service, _) = scripted(answers);
+        let retry = layer(RetryOptions { attempts: tries, ..RetryOptions::default() }).layer(service);
+        let error = retry.deliver(Packet::text("x").identified()).await.unwrap_err();
+        (error.kind(), error.status(), error.sent())
+    };
+    let exhausted = Status::Exhausted;
+    assert_eq!(last(vec![unsent(), unsent()]).await, (ErrorKind::Connect, exhausted, Sent::No));
+    assert_eq!(last(vec![maybe(), unsent()]).await, (ErrorKind::Connect, exhausted, Sent::Maybe));
+    assert_eq!(last(vec![maybe(), unsent(), unsent()]).await, (ErrorKind::Connect, exhausted, Sent::Maybe));
+    let permanent = Status::Permanent;
+    assert_eq!(last(vec![maybe(), never()]).await, (ErrorKind::Rejected, permanent, Sent::Maybe));
+    assert_eq!(last(vec![unsent(), never()]).await, (ErrorKind::Rejected, permanent, Sent::No));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_permanent_error_is_answered_at_once_and_an_exhausted_one_too() {
     for error in [Error::new(ErrorKind::Rejected, "no"), refused().exhausted()] {
         let (service, times) = scripted([Err(error.clone())]);
