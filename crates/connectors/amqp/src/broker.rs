@@ -79,21 +79,29 @@ impl Broker {
     /// The connection that stands, or else a new one. Errors: `Connect`, `Tls`, `Timeout`, `Unauthorized`, `NotFound` for the
     /// virtual host; nothing was sent.
     pub(crate) async fn link(&self) -> Result<Arc<Link>> {
-        let mut current = self.current.lock().await;
-        if let Some(link) = current.as_ref().filter(|link| link.stands()) {
-            return Ok(link.clone());
-        }
-        let link = self.connect().await?;
-        Ok(current.insert(Arc::new(link)).clone())
+        // Also for who waits until another has connected.
+        self.in_time(async {
+            let mut current = self.current.lock().await;
+            if let Some(link) = current.as_ref().filter(|link| link.stands()) {
+                return Ok(link.clone());
+            }
+            let link = self.open().await?;
+            Ok(current.insert(Arc::new(link)).clone())
+        })
+        .await
     }
 
     /// A connection of one's own. Errors: as [`link`](Self::link).
     pub(crate) async fn connect(&self) -> Result<Link> {
+        self.in_time(self.open()).await
+    }
+
+    async fn in_time<T>(&self, connect: impl Future<Output = Result<T>>) -> Result<T> {
         let late = |_| {
             let why = format!("not connected within {:?}", self.config.connect_timeout);
             Error::new(ErrorKind::Timeout, why).with_sent(Sent::No)
         };
-        tokio::time::timeout(self.config.connect_timeout, self.open()).await.map_err(late)?
+        tokio::time::timeout(self.config.connect_timeout, connect).await.map_err(late)?
     }
 
     async fn open(&self) -> Result<Link> {

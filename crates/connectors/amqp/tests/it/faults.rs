@@ -167,6 +167,23 @@ async fn what_was_given_when_the_connection_is_lost_cannot_be_acknowledged_and_c
 }
 
 #[tokio::test]
+async fn calls_to_a_server_that_never_answers_do_not_wait_for_one_another() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("amqp://{}?queue=q&connect_timeout=1s", silent.local_addr().unwrap());
+    let sink = std::sync::Arc::new(sink(&url));
+    // One after the other, they would take longer than we wait.
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        let sink = sink.clone();
+        calls.spawn(async move { sink.deliver(Packet::text("x")).await });
+    }
+    for answer in soon("the answers", calls.join_all()).await {
+        let why = answer.unwrap_err();
+        assert_eq!((why.kind(), why.sent()), (ErrorKind::Timeout, Sent::No), "{why}");
+    }
+}
+
+#[tokio::test]
 async fn tls_is_for_servers_whose_certificate_is_trusted() {
     let Some(rabbit) = shared() else { return };
     let queue = fresh("tls");
