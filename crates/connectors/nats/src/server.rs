@@ -133,11 +133,12 @@ impl Connector {
         Ok(Link { jetstream: jetstream.build(client.clone()), client, denials })
     }
 
-    /// Looks at why something failed: a connection that is lost, does not answer, or on which something is not allowed, is
-    /// of no more use, and the next call makes another.
-    pub(crate) async fn judge(&self, why: &Error) {
-        if matches!(why.kind(), ErrorKind::Closed | ErrorKind::Timeout | ErrorKind::Unauthorized) {
-            self.forget().await;
+    /// Looks at why something failed on `link`: a connection that is lost, does not answer, or on which something is not
+    /// allowed, is of no more use, and the next call makes another, unless one is there already.
+    pub(crate) async fn judge(&self, link: &Link, mut failures: impl Iterator<Item = &Error>) {
+        let of_link = [ErrorKind::Closed, ErrorKind::Timeout, ErrorKind::Unauthorized];
+        if failures.any(|why| of_link.contains(&why.kind())) {
+            self.current.lock().await.take_if(|current| current.denials.same_channel(&link.denials));
         }
     }
 

@@ -67,9 +67,7 @@ impl NatsSink {
             true => self.store(&link, packets).await,
             false => self.publish(&link, packets).await,
         };
-        for why in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
-            self.connector.judge(why).await;
-        }
+        self.connector.judge(&link, outcomes.iter().filter_map(|outcome| outcome.as_ref().err())).await;
         Ok(outcomes.into_iter().map(|outcome| outcome.map_err(|why| self.doing(why))).collect())
     }
 
@@ -183,19 +181,14 @@ impl Sink for NatsSink {
     /// Connects, and asks for an answer: JetStream for the stream, where its name or the subject is known.
     async fn ready(&self) -> Result<()> {
         let _call = self.calls.begin().await.map_err(|why| self.doing(why))?;
-        let asked = async {
-            let link = self.connector.link().await?;
-            match (&self.config, self.config.subject.as_str()) {
-                (NatsConfig { jetstream: false, .. }, _) => link.asked_back().await,
-                (NatsConfig { stream: Some(name), .. }, _) => link.has_stream(name).await,
-                (_, subject) if !subject.contains(['{', '}']) => link.stream_of(subject).await.map(drop),
-                _ => link.has_jetstream().await,
-            }
+        let link = self.connector.link().await.map_err(|why| self.doing(why))?;
+        let asked = match (&self.config, self.config.subject.as_str()) {
+            (NatsConfig { jetstream: false, .. }, _) => link.asked_back().await,
+            (NatsConfig { stream: Some(name), .. }, _) => link.has_stream(name).await,
+            (_, subject) if !subject.contains(['{', '}']) => link.stream_of(subject).await.map(drop),
+            _ => link.has_jetstream().await,
         };
-        let asked = asked.await;
-        if let Err(why) = &asked {
-            self.connector.judge(why).await;
-        }
+        self.connector.judge(&link, asked.as_ref().err().into_iter()).await;
         asked.map_err(|why| self.doing(why))
     }
 

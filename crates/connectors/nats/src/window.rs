@@ -18,6 +18,8 @@ pub(crate) struct Window<'a> {
     out: VecDeque<Out<'a>>,
     bytes: usize,
     failure: Option<Error>,
+    /// One was not answered in time.
+    late: bool,
 }
 
 struct Out<'a> {
@@ -29,7 +31,7 @@ struct Out<'a> {
 
 impl<'a> Window<'a> {
     pub(crate) fn new(link: &'a Link, timeout: Duration) -> Self {
-        Self { link, timeout, out: VecDeque::new(), bytes: 0, failure: None }
+        Self { link, timeout, out: VecDeque::new(), bytes: 0, failure: None, late: false }
     }
 
     pub(crate) fn push(&mut self, at: usize, packet: &'a Packet, subject: Subject, ack: PublishAckFuture) {
@@ -58,8 +60,7 @@ impl<'a> Window<'a> {
         let Out { at, packet, subject, ack } = self.out.pop_front()?;
         self.bytes -= packet.len();
         // Those behind one that was not answered in time had as long.
-        let late = self.failure.as_ref().is_some_and(|why| why.kind() == ErrorKind::Timeout);
-        let patience = if late { Duration::ZERO } else { self.timeout };
+        let patience = if self.late { Duration::ZERO } else { self.timeout };
         let ack = tokio::time::timeout(patience, ack.into_future());
         let outcome = tokio::select! {
             biased;
@@ -70,6 +71,7 @@ impl<'a> Window<'a> {
             why = self.link.denied(&subject) => Err(why),
         };
         if let Err(why) = &outcome {
+            self.late |= why.kind() == ErrorKind::Timeout;
             self.fail(why);
         }
         Some((at, outcome))

@@ -1,8 +1,12 @@
 //! Servers that are away, stuck, or do not let us in.
 
 use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use async_nats::jetstream::stream;
+use futures_util::StreamExt;
 use haul_core::{Deliver, DeliverAll, ErrorKind, Level, Packet, Receipt, Sent, Sink, Source, Status};
 use haul_nats::NatsSink;
 use haul_tls::SelfSigned;
@@ -67,6 +71,77 @@ async fn a_subject_that_is_not_permitted_is_refused_at_once() {
             "{mode}: {why}"
         );
     }
+}
+
+#[tokio::test]
+async fn what_is_late_together_is_waited_for_once_whatever_failed_before() {
+    let Some(nats) = Nats::start() else { return };
+    let full = stream::Config {
+        name: "FULL".into(),
+        subjects: vec!["full".into()],
+        max_messages: 1,
+        discard: stream::DiscardPolicy::New,
+        ..Default::default()
+    };
+    nats.make(full).await;
+    // Who listens and stores nothing.
+    let _ear = Ear::at(&nats, "silent").await;
+    let sink = sink(&nats.url("{to}?timeout=3s"));
+    let to = |subject: &str| Packet::text("x").with("to", subject.to_owned());
+    sink.deliver(to("full")).await.unwrap();
+    // One after the other, they would take longer than we wait.
+    let batch = [vec![to("full")], vec![to("silent"); 40]].concat();
+    let outcomes = soon("the outcomes", sink.deliver_all(batch)).await.unwrap();
+    let kinds: Vec<_> = outcomes.iter().map(|outcome| outcome.as_ref().unwrap_err().kind()).collect();
+    assert_eq!((kinds[0], &kinds[1..]), (ErrorKind::Overloaded, &[ErrorKind::Timeout; 40][..]));
+}
+
+#[tokio::test]
+async fn a_call_that_fails_late_leaves_the_connection_that_others_made_meanwhile() {
+    let config = "authorization { users: [
+        { user: own, password: x },
+        { user: guest, password: x, permissions: { publish: { deny: 'secret' } } }
+    ] }";
+    let Some(nats) = Nats::with(&format!("{USUAL}\n{config}")) else { return };
+    let (port, connections) = counting_relay(nats.port).await;
+    let url = |who: &str, port: u16, rest: &str| format!("nats://{who}:x@127.0.0.1:{port}/{rest}");
+    sink(&url("own", nats.port, "x?stream=ALL&create=open")).ready().await.unwrap();
+    let own = async_nats::ConnectOptions::with_user_and_password("own".into(), "x".into());
+    let own = own.connect(format!("127.0.0.1:{}", nats.port)).await.unwrap();
+    let mut silent = own.subscribe("silent").await.unwrap();
+    own.flush().await.unwrap();
+
+    let sink = Arc::new(sink(&url("guest", port, "{to}?timeout=3s")));
+    let to = |subject: &'static str| {
+        let sink = sink.clone();
+        async move { sink.deliver(Packet::text("x").with("to", subject)).await }
+    };
+    let late = tokio::spawn(to("silent"));
+    soon("the packet of the first connection", silent.next()).await.unwrap();
+    assert_eq!(to("secret").await.unwrap_err().kind(), ErrorKind::Unauthorized);
+    to("open").await.unwrap();
+    assert_eq!(connections.load(Ordering::Relaxed), 2);
+    let why = soon("the timeout", late).await.unwrap().unwrap_err();
+    assert_eq!(why.kind(), ErrorKind::Timeout, "{why}");
+    to("open").await.unwrap();
+    assert_eq!(connections.load(Ordering::Relaxed), 2, "connections after a late failure on the first");
+}
+
+/// A port that leads to `to`, and how many came by it.
+async fn counting_relay(to: u16) -> (u16, Arc<AtomicUsize>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (port, count) = (listener.local_addr().unwrap().port(), Arc::new(AtomicUsize::new(0)));
+    let counted = count.clone();
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            counted.fetch_add(1, Ordering::Relaxed);
+            tokio::spawn(async move {
+                let mut far = tokio::net::TcpStream::connect(("127.0.0.1", to)).await?;
+                tokio::io::copy_bidirectional(&mut near, &mut far).await
+            });
+        }
+    });
+    (port, count)
 }
 
 #[tokio::test]
