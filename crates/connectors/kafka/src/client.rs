@@ -34,11 +34,21 @@ pub(crate) struct Events {
     cluster: Cluster,
     /// A record is done with: there may be room for another.
     pub(crate) room: Notify,
+    spent: AtomicBool,
 }
 
 impl Events {
     pub(crate) fn new() -> Self {
-        Self { cluster: Cluster::new(), room: Notify::new() }
+        Self { cluster: Cluster::new(), room: Notify::new(), spent: AtomicBool::new(false) }
+    }
+
+    /// It cannot go on, and another producer is to take its place.
+    pub(crate) fn spend(&self) {
+        self.spent.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_spent(&self) -> bool {
+        self.spent.load(Ordering::Acquire)
     }
 
     pub(crate) fn cluster(&self) -> &Cluster {

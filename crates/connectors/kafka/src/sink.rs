@@ -58,7 +58,7 @@ impl KafkaSink {
             |_| Error::new(ErrorKind::Connect, "others wait for the cluster to answer").with_sent(Sent::No);
         let mut current = timeout_at(deadline.into(), self.current.lock()).await.map_err(late)?;
         // After a fatal error it is of no more use.
-        let old = current.take_if(|producer| producer.client().fatal_error().is_some());
+        let old = current.take_if(|it| it.client().fatal_error().is_some() || it.context().is_spent());
         let producer = match &*current {
             Some(producer) => producer.clone(),
             None => {

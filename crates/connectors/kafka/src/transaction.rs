@@ -7,6 +7,7 @@ use haul_core::{Error, ErrorKind, Result, Sent, Status};
 use rdkafka::error::KafkaError;
 use rdkafka::producer::Producer as _;
 use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::time::timeout;
 
 use crate::client::{Producer, Stored};
 use crate::failure::failed;
@@ -28,7 +29,7 @@ struct State {
 }
 
 impl Transactions {
-    /// Each step of a transaction takes so long at most.
+    /// Each step of a transaction takes so long at most, and so does waiting for others.
     pub(crate) fn new(within: Duration) -> Self {
         Self { state: Arc::default(), within }
     }
@@ -40,8 +41,11 @@ impl Transactions {
         producer: &Arc<Producer>,
         send: impl Future<Output = (Vec<Result<Stored>>, Vec<usize>)>,
     ) -> Result<Vec<Result<Stored>>> {
-        let state = self.state.clone().lock_owned().await;
         let within = self.within;
+        let state = timeout(within, self.state.clone().lock_owned()).await.map_err(|_| {
+            let why = format!("other transactions of this sink took more than {within:?}");
+            Error::new(ErrorKind::Overloaded, why).with_sent(Sent::No)
+        })?;
         let state = {
             let producer = producer.clone();
             blocking(move || begin(&producer, state, within).map_err(|why| why.with_sent(Sent::No))).await?
@@ -113,8 +117,30 @@ fn end(producer: &Producer, mut state: Held, give_up: bool, within: Duration) ->
                 return Err(aborted.with_sent(Sent::No));
             }
             Err(why) => {
+                // A commit cannot be left for something else: the next producer of this name ends it, either way.
+                producer.context().spend();
                 return Err(failed(&why).while_doing("commit a transaction").with_sent(Sent::Maybe));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::ClientConfig;
+
+    use super::*;
+    use crate::client::Events;
+
+    #[tokio::test]
+    async fn who_waits_too_long_for_other_transactions_is_told_that_nothing_was_sent() {
+        let producer = Arc::new(ClientConfig::new().create_with_context(Events::new()).unwrap());
+        let transactions = Transactions::new(Duration::from_millis(10));
+        let _other = transactions.state.clone().lock_owned().await;
+        let run = transactions.run(&producer, std::future::pending());
+        let answer = timeout(Duration::from_secs(60), run).await.expect("it waited 60 s for the others");
+        let why = answer.unwrap_err();
+        let facts = (why.kind(), why.status(), why.sent());
+        assert_eq!(facts, (ErrorKind::Overloaded, Status::Transient, Sent::No), "{why}");
     }
 }

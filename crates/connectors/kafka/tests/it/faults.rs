@@ -4,6 +4,8 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use haul_core::{Deliver, DeliverAll, ErrorKind, Packet, Sent, Sink as _, Source as _, Status};
+use rdkafka::mocking::MockCluster;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use crate::broker::Broker;
 use crate::support::{fresh, next, read_all, sink, soon, source, stored};
@@ -127,6 +129,22 @@ async fn through_kills_and_restarts_all_that_was_answered_is_there_and_the_sourc
     let missing: Vec<_> = answered.iter().filter(|text| !there.contains(text.as_str())).collect();
     assert!(missing.is_empty(), "answered and not there: {missing:?}");
     within_minutes("all to be read", reading).await.unwrap();
+}
+
+/// By the double that librdkafka brings: no broker of Apache's fails a commit and nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_of_which_nothing_is_known_is_said_to_be_that_and_the_next_transaction_works() {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("x", 1, 1).unwrap();
+    let url = format!("kafka://{}/x", cluster.bootstrap_servers());
+    let sink = sink(&url, "timeout=2s&linger=0ms&transactional_id=t");
+    soon("a receipt", sink.deliver(Packet::text("before"))).await.unwrap();
+    let busy = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS; 10_000];
+    cluster.request_errors(RDKafkaApiKey::EndTxn, &busy);
+    let why = soon("the timeout", sink.deliver(Packet::text("unknown"))).await.unwrap_err();
+    assert_eq!((why.status(), why.sent()), (Status::Transient, Sent::Maybe), "{why}");
+    cluster.clear_request_errors(RDKafkaApiKey::EndTxn);
+    soon("a receipt", async { while sink.deliver(Packet::text("after")).await.is_err() {} }).await;
 }
 
 /// Three starts of a server, each with its own deadline.
