@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::io;
 
 use haul_core::{Error, ErrorKind, Sent, Status};
-use tokio_postgres::error::DbError;
+use tokio_postgres::error::{DbError, Severity};
 
 /// What went wrong with a statement that may have been sent.
 pub(crate) fn failed(why: &tokio_postgres::Error) -> Error {
@@ -42,7 +42,7 @@ pub(crate) fn is_of_a_packet(why: &Error) -> bool {
     why.status() == Status::Permanent && kinds.contains(&why.kind())
 }
 
-/// The server answered that it did not do it: the transaction is undone.
+/// The server answered that it did not do it: the transaction is undone, unless the server broke off over it.
 fn refused(said: &DbError) -> Error {
     use ErrorKind as Kind;
     use Status::{Permanent, Transient};
@@ -69,10 +69,19 @@ fn refused(said: &DbError) -> Error {
         // A constraint, or what a trigger says.
         _ => (Kind::Rejected, Permanent),
     };
-    let sent = if kind == Kind::Closed { Sent::Maybe } else { Sent::No };
+    let sent = if kind == Kind::Closed { Sent::Maybe } else { seen(said.parsed_severity()) };
     let hint = said.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
     let error = Error::new(kind, format!("{}{hint}", said.message())).with("sqlstate", code);
     error.with_status(status).with_sent(sent)
+}
+
+/// What an error of this severity leaves open. A server that fails while it commits, as its log's disk is full, panics: after it
+/// has recovered, the transaction may be there.
+fn seen(severity: Option<Severity>) -> Sent {
+    match severity {
+        Some(Severity::Panic | Severity::Fatal) => Sent::Maybe,
+        _ => Sent::No,
+    }
 }
 
 /// The error of this type below.
@@ -87,4 +96,21 @@ fn causes<'a>(why: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dy
 /// An error with its causes.
 fn told(why: &tokio_postgres::Error) -> String {
     causes(why).fold(why.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_breaks_off_may_have_committed_and_one_that_refuses_has_not() {
+        for (severity, sent) in [
+            (Some(Severity::Panic), Sent::Maybe),
+            (Some(Severity::Fatal), Sent::Maybe),
+            (Some(Severity::Error), Sent::No),
+            (None, Sent::No),
+        ] {
+            assert_eq!(seen(severity), sent, "{severity:?}");
+        }
+    }
 }
