@@ -3,7 +3,7 @@
 use aws_sdk_cloudwatchlogs::Client;
 use aws_sdk_cloudwatchlogs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_cloudwatchlogs::types::{InputLogEvent, RejectedLogEventsInfo};
-use haul_core::{Error, ErrorKind, Result};
+use haul_core::{Error, ErrorKind, Result, Sent, Status};
 use tokio::sync::OnceCell;
 
 use crate::account::Account;
@@ -68,10 +68,15 @@ impl Group {
         let put = match self.try_put(stream, events).await {
             // Nothing of it was taken.
             Err(why) if why.kind() == ErrorKind::NotFound && self.create => {
-                match self.make_stream(stream).await {
+                let put = match self.make_stream(stream).await {
                     Ok(()) => self.try_put(stream, events).await,
-                    Err(why) => Err(why.with_sent(haul_core::Sent::No)),
-                }
+                    Err(why) => Err(why.with_sent(Sent::No)),
+                };
+                put.map_err(|why| match why.kind() {
+                    // What was made a moment ago is not known everywhere yet.
+                    ErrorKind::NotFound => why.with_status(Status::Transient),
+                    _ => why,
+                })
             }
             put => put,
         };
@@ -107,7 +112,7 @@ impl Group {
             _ => return Ok(()),
         };
         let error = Error::new(ErrorKind::Rejected, format!("the server refused the event: it is {why}"));
-        Err(self.doing(error.with_sent(haul_core::Sent::No)))
+        Err(self.doing(error.with_sent(Sent::No)))
     }
 }
 

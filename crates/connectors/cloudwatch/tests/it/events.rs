@@ -1,5 +1,7 @@
 //! What packets become in streams, and what is asked of the server.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use haul_cloudwatch::{CloudwatchConfig, CloudwatchSink};
 use haul_core::{Deliver, DeliverAll, Endpoint, ErrorKind, Level, Packet, PacketId, Sent, Sink, Status};
 use serde_json::{Value, json};
@@ -72,6 +74,25 @@ async fn a_group_that_is_missing_is_not_found_unless_it_may_be_made() {
     assert_eq!(missing.deliver(Packet::text("x")).await.unwrap_err().kind(), ErrorKind::NotFound);
     sink(moto.port, "g", "create=true").deliver(Packet::text("x")).await.unwrap();
     missing.deliver(Packet::text("x")).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_made_a_moment_ago_and_is_not_known_yet_is_tried_again_later() {
+    let missing = (400, json!({ "__type": "ResourceNotFoundException", "message": "no such stream" }));
+    let answers = AtomicUsize::new(0);
+    let server = Double::start(move |operation, _| match operation {
+        // Before it is made, just after, and when all know of it.
+        "PutLogEvents" if answers.fetch_add(1, Ordering::Relaxed) < 2 => missing.clone(),
+        _ => (200, json!({})),
+    })
+    .await;
+    let sink = sink(server.port, "g", "create=true");
+    let why = sink.deliver(Packet::text("x")).await.unwrap_err();
+    let facts = (why.kind(), why.status(), why.sent());
+    assert_eq!(facts, (ErrorKind::NotFound, Status::Transient, Sent::No), "{why}");
+    sink.deliver(Packet::text("x")).await.unwrap();
+    let asked: Vec<_> = server.asked().into_iter().map(|(operation, _)| operation).collect();
+    assert_eq!(asked, ["PutLogEvents", "CreateLogStream", "PutLogEvents", "PutLogEvents"]);
 }
 
 fn texts(body: &Value) -> Vec<&str> {
