@@ -61,12 +61,13 @@ fn undispatched(why: &(dyn StdError + 'static), said: String) -> Error {
 pub(crate) fn refused(part: &BatchResultErrorEntry) -> Error {
     let said = part.message().unwrap_or("it does not say why");
     let text = format!("the server refused it, {}: {said}", part.code());
-    let (kind, status) = match known(part.code()) {
-        Some(known) => known,
-        None if part.sender_fault() => (ErrorKind::Rejected, Status::Permanent),
-        None => (ErrorKind::Overloaded, Status::Transient),
+    let (kind, status, sent) = match known(part.code()) {
+        Some((kind, status)) => (kind, status, Sent::No),
+        None if part.sender_fault() => (ErrorKind::Rejected, Status::Permanent, Sent::No),
+        // It stumbled, nobody knows where.
+        None => (ErrorKind::Overloaded, Status::Transient, Sent::Maybe),
     };
-    Error::new(kind, text).with_status(status).with_sent(Sent::No)
+    Error::new(kind, text).with_status(status).with_sent(sent)
 }
 
 /// The codes that say more than their status does ("Common errors" and "SendMessageBatch" of the API reference).

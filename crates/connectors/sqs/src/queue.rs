@@ -9,7 +9,7 @@ use aws_sdk_sqs::types::{
     BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, Message,
     SendMessageBatchRequestEntry,
 };
-use haul_core::{Error, ErrorKind, Result};
+use haul_core::{Error, ErrorKind, Result, Sent, Status};
 use tokio::sync::OnceCell;
 
 use crate::account::Account;
@@ -72,9 +72,15 @@ impl Queue {
     }
 
     async fn client_and_url(&self) -> Result<(&Client, &str)> {
-        // Nothing of what is asked later was sent.
-        let found = self.url.get_or_try_init(|| self.find()).await;
-        let url = found.map_err(|why| why.with_sent(haul_core::Sent::No))?;
+        let url = match self.url.get() {
+            Some(url) => url,
+            None => {
+                // Each asks for itself: in turn, they would wait for one another where the server is silent. Nothing of what
+                // is asked later was sent.
+                let found = self.find().await.map_err(|why| why.with_sent(Sent::No))?;
+                self.url.get_or_init(|| std::future::ready(found)).await
+            }
+        };
         Ok((self.client().await?, url))
     }
 
@@ -168,7 +174,10 @@ impl Queue {
         good: impl Iterator<Item = (String, T)>,
         bad: &[BatchResultErrorEntry],
     ) -> Vec<Result<T>> {
-        let silent = || Error::new(ErrorKind::Protocol, "the server did not say what became of it");
+        let silent = || {
+            let why = Error::new(ErrorKind::Protocol, "the server did not say what became of it");
+            why.with_status(Status::Transient)
+        };
         let mut answers: Vec<_> = (0..count).map(|_| Err(self.doing(silent()))).collect();
         let bad = bad.iter().map(|bad| (bad.id(), Err(self.doing(refused(bad)))));
         let mut put = |number: &str, answer| {

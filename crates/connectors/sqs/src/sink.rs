@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use haul_core::{Batch, Calls, Error, Packet, Receipt, Result, Service, Sink, Status};
+use haul_core::{Batch, Calls, Error, ErrorKind, Packet, Receipt, Result, Service, Sink, Status};
 
 use crate::config::SqsConfig;
 use crate::message::Draft;
@@ -34,20 +34,27 @@ impl SqsSink {
         Ok(Self { config, queue, calls: Calls::new(CALLS) })
     }
 
-    /// Sends the first of `packets`, as many as one request takes; answers their outcomes.
-    async fn request(&self, packets: &[Packet]) -> Vec<Result<Receipt>> {
+    /// Sends the first of `packets`, as many as one request takes, at most `most`; answers their outcomes.
+    async fn request(&self, packets: &[Packet], most: usize) -> Vec<Result<Receipt>> {
         let (mut entries, mut bytes, mut parts) = (Vec::new(), 0, Vec::new());
         for packet in packets {
             let draft = Draft::new(packet, &self.config);
             if let Ok(draft) = &draft {
                 bytes += draft.bytes();
-                if entries.len() == Queue::AT_ONCE || bytes > self.config.max_request {
+                if entries.len() == most || bytes > self.config.max_request {
                     break;
                 }
             }
             parts.push(draft.map(|draft| entries.push(draft.entry(entries.len()))));
         }
-        let mut answers = self.queue.send(entries).await.into_iter();
+        let together = entries.len();
+        let answers = self.queue.send(entries).await;
+        let too_large = |answer: &Result<_>| matches!(answer, Err(why) if why.kind() == ErrorKind::TooLarge);
+        if together > 1 && answers.iter().all(too_large) {
+            // Too many bytes for this server are no packet's fault; none of them was taken.
+            return Box::pin(self.request(packets, together / 2)).await;
+        }
+        let mut answers = answers.into_iter();
         let outcomes = packets.iter().zip(parts).map(|(packet, part)| {
             part.map_err(|why| self.queue.doing(why))?;
             answers.next().expect("one answer per entry").map(|reference| {
@@ -61,7 +68,7 @@ impl SqsSink {
         let _call = self.calls.begin().await.map_err(|why| self.queue.doing(why))?;
         let mut outcomes: Vec<Result<Receipt>> = Vec::with_capacity(packets.len());
         while outcomes.len() < packets.len() {
-            let some = self.request(&packets[outcomes.len()..]).await;
+            let some = self.request(&packets[outcomes.len()..], Queue::AT_ONCE).await;
             let mut failures = some.iter().filter_map(|outcome| outcome.as_ref().err());
             let passing = failures.find(|why| why.status() == Status::Transient).map(Error::not_tried);
             outcomes.extend(some);

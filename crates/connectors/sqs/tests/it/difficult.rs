@@ -94,10 +94,10 @@ async fn parts_that_are_refused_fail_alone_and_nothing_is_tried_behind_a_failure
         [
             Ok("m-0"),
             Err((Rejected, Permanent, No)),
-            Err((Overloaded, Transient, No)),
+            Err((Overloaded, Transient, Maybe)),
             Err((RateLimited, Transient, No)),
             Err((Unauthorized, Permanent, No)),
-            Err((Protocol, Permanent, Maybe)),
+            Err((Protocol, Transient, Maybe)),
             Ok("m-6"),
             Ok("m-7"),
             Ok("m-8"),
@@ -125,7 +125,6 @@ async fn a_request_that_fails_is_classified_and_tried_once() {
         (said(403, "Whatever"), ErrorKind::Unauthorized, Permanent, Sent::No),
         (said(400, "QueueDoesNotExist"), ErrorKind::NotFound, Permanent, Sent::No),
         (said(400, "AWS.SimpleQueueService.NonExistentQueue"), ErrorKind::NotFound, Permanent, Sent::No),
-        (said(400, "BatchRequestTooLong"), ErrorKind::TooLarge, Permanent, Sent::No),
         (said(400, "InvalidAddress"), ErrorKind::Rejected, Permanent, Sent::No),
         (said(500, "InternalError"), ErrorKind::Overloaded, Transient, Sent::Maybe),
         (said(503, "ServiceUnavailable"), ErrorKind::Overloaded, Transient, Sent::Maybe),
@@ -264,5 +263,49 @@ async fn what_the_server_says_of_its_refusal_is_told_for_a_single_packet() {
     let said = why.to_string();
     for part in ["deliver sqs q", "InvalidMessageContents", "a strange character"] {
         assert!(said.contains(part), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_takes_smaller_requests_gets_them_and_refuses_only_what_is_too_large_alone() {
+    let server = Double::start(|_, body| match entries(body).iter().map(size).sum::<usize>() {
+        0..=100 => accept_all(body),
+        _ => (400, json!({ "__type": "com.amazonaws.sqs#BatchRequestTooLong", "message": "too long" })),
+    })
+    .await;
+    let large = "x".repeat(101);
+    let bodies: Vec<_> = (10..22).map(|n| format!("{n}{}", "x".repeat(28))).collect();
+    let mut packets: Vec<_> = bodies.iter().map(|body| Packet::text(body.clone())).collect();
+    packets.insert(4, Packet::text(large));
+    let mut outcomes = sink(server.port, "q.fifo", "group=g").deliver_all(packets).await.unwrap();
+    let why = outcomes.remove(4).unwrap_err();
+    let facts = (why.kind(), why.status(), why.sent());
+    assert_eq!(facts, (ErrorKind::TooLarge, Status::Permanent, Sent::No), "{why}");
+    let references: Vec<_> =
+        outcomes.into_iter().map(|outcome| outcome.unwrap().reference.unwrap()).collect();
+    assert_eq!(references, bodies.iter().map(|body| format!("m-{body}")).collect::<Vec<_>>());
+    let taken =
+        server.asked().into_iter().filter(|(_, body)| entries(body).iter().map(size).sum::<usize>() <= 100);
+    let taken: Vec<_> = taken
+        .flat_map(|(_, body)| entries(&body).clone())
+        .map(|entry| entry["MessageBody"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(taken, bodies, "what the server took, in order");
+}
+
+#[tokio::test]
+async fn calls_to_a_server_that_never_answers_do_not_wait_for_one_another() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let sink = sink(silent.local_addr().unwrap().port(), "q", "timeout=2s");
+    let sink = std::sync::Arc::new(sink);
+    // One after the other, they would take longer than we wait.
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..40 {
+        let sink = sink.clone();
+        calls.spawn(async move { sink.deliver(Packet::text("x")).await });
+    }
+    for answer in soon("the answers", calls.join_all()).await {
+        let why = answer.unwrap_err();
+        assert_eq!((why.kind(), why.sent()), (ErrorKind::Timeout, Sent::No), "{why}");
     }
 }
