@@ -1,12 +1,18 @@
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use haul_core::{AnySink, Batch, Error, ErrorKind, Packet, Receipt, Result, Sent, Service, Sink};
+use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
+use tokio::time::sleep;
 use tower_layer::Layer;
 
 use crate::options::OutboxOptions;
 use crate::outbox::Outbox;
+
+/// How long one that nobody uses stays unopened.
+const UNUSED: Duration = Duration::from_secs(1);
 
 /// Puts an [`Outbox`] in front of sinks.
 #[derive(Clone, Debug)]
@@ -26,16 +32,40 @@ impl<S: Sink> Layer<S> for OutboxLayer {
     type Service = LazyOutbox;
 
     fn layer(&self, inner: S) -> LazyOutbox {
-        LazyOutbox(Arc::new(Lazy {
+        let outbox = LazyOutbox(Arc::new(Lazy {
             options: self.options.clone(),
             sink: AnySink::new(inner),
             outbox: OnceCell::new(),
             closed: AtomicBool::new(false),
-        }))
+        }));
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(open_unused(Arc::downgrade(&outbox.0)));
+        }
+        outbox
     }
 }
 
-/// An outbox that is opened by the first packet or health check, which is also when what is left of before goes on.
+/// Opens it if nobody else does, so that what is left of before goes on though nothing new comes.
+async fn open_unused(outbox: Weak<Lazy>) {
+    let mut said = false;
+    loop {
+        sleep(UNUSED).await;
+        let Some(outbox) = outbox.upgrade().map(LazyOutbox) else { return };
+        match outbox.open().await {
+            Err(why) if why.kind() != ErrorKind::Closed => {
+                if !said {
+                    let outbox = outbox.0.options.name();
+                    tracing::warn!(outbox, "it cannot be opened, which is tried again: {why}");
+                }
+                said = true;
+            }
+            _ => return,
+        }
+    }
+}
+
+/// An outbox that is opened by the first packet or health check, which is also when what is left of before goes on; made in
+/// a runtime, also by itself after a second.
 ///
 /// An opening that failed is tried again by the next. Clones are the same outbox.
 #[derive(Clone, Debug)]

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use haul_core::{Backoff, Batch, Deliver, DeliverAll, ErrorKind, Level, Packet, PacketId, Service, Sink};
 use haul_outbox::forward::{DeliveryOptions, Order};
 use haul_outbox::{Outbox, OutboxLayer, OutboxOptions};
@@ -181,6 +183,28 @@ async fn a_layer_opens_at_first_use_and_closes_the_sink_if_it_never_was_used() {
     used.close().await.unwrap();
     assert_eq!(sink.texts(), ["1"]);
     assert_eq!(used.ready().await.unwrap_err().kind(), ErrorKind::Closed);
+}
+
+#[tokio::test]
+async fn behind_a_layer_what_is_left_of_before_goes_on_though_nothing_new_comes() {
+    let dir = tempfile::tempdir().unwrap();
+    let outbox = Outbox::open(away(), quick(&dir)).await.unwrap();
+    store(&outbox, "a", &["1", "2"]).await;
+    outbox.close(Duration::ZERO).await.unwrap();
+    let sink = Told::new();
+    let idle = OutboxLayer::new(quick(&dir)).unwrap().layer(sink.sink());
+    sink.has("what was left", |got| got.len() == 2).await;
+    idle.close().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_layer_that_was_closed_unused_is_never_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let inside = dir.path().join("outbox");
+    let unused = OutboxLayer::new(quick(&inside)).unwrap().layer(Told::new().sink());
+    unused.close().await.unwrap();
+    tokio::time::sleep(LONG).await;
+    assert!(!inside.exists());
 }
 
 #[test]

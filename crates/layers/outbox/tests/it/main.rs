@@ -5,9 +5,9 @@
 mod backlog;
 mod bounds;
 mod conformance;
-mod crash;
 mod dead;
 mod delivery;
-mod model;
+mod faults;
+mod history;
 mod sealed;
 mod support;
