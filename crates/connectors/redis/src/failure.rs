@@ -1,5 +1,9 @@
 //! The client's errors in haul's words.
 
+use std::error::Error as StdError;
+use std::io;
+use std::sync::Arc;
+
 use haul_core::{Error, ErrorKind, Sent, Status};
 use redis::{RedisError, ServerErrorKind};
 
@@ -29,8 +33,25 @@ pub(crate) fn failed(why: &RedisError) -> Error {
 pub(crate) fn unconnected(why: &RedisError) -> Error {
     let error = failed(why).with_sent(Sent::No);
     match error.kind() {
+        ErrorKind::Closed if is_tls(why) => Error::new(ErrorKind::Tls, why.to_string()).with_sent(Sent::No),
         ErrorKind::Closed => Error::new(ErrorKind::Connect, why.to_string()).with_sent(Sent::No),
         _ => error,
+    }
+}
+
+/// Whether the handshake failed for what one end said in it, and not for the network.
+fn is_tls(why: &(dyn StdError + 'static)) -> bool {
+    why.is::<rustls::Error>() || beneath(why).is_some_and(is_tls)
+}
+
+/// The error beneath. What is shared, or of input and output, keeps what it was made of to itself.
+fn beneath<'a>(why: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    if let Some(shared) = why.downcast_ref::<Arc<dyn StdError + Send + Sync>>() {
+        return Some(&**shared);
+    }
+    match why.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(inside) => Some(inside),
+        None => why.source(),
     }
 }
 

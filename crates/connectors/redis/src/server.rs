@@ -50,19 +50,21 @@ impl Connector {
         Ok(Self { way, config, current: Mutex::default() })
     }
 
-    /// The connection that stands, or else a new one. Errors: `Connect`, `Timeout`, `Unauthorized`.
+    /// The connection that stands, or else a new one. Errors: `Connect`, `Tls`, `Timeout`, `Unauthorized`.
     pub(crate) async fn connection(&self) -> Result<Connection> {
-        let mut current = self.current.lock().await;
-        if let Some(connection) = &*current {
-            return Ok(connection.clone());
-        }
-        let connect = tokio::time::timeout(self.config.connect_timeout, self.connect());
-        let late = || {
+        // Also for who waits until another has connected.
+        let connection = tokio::time::timeout(self.config.connect_timeout, async {
+            let mut current = self.current.lock().await;
+            if let Some(connection) = &*current {
+                return Ok(connection.clone());
+            }
+            let connection = self.connect().await.map_err(|why| unconnected(&why))?;
+            Ok(current.insert(connection).clone())
+        });
+        connection.await.unwrap_or_else(|_| {
             let why = format!("not connected within {:?}", self.config.connect_timeout);
-            Error::new(ErrorKind::Timeout, why).with_sent(haul_core::Sent::No)
-        };
-        let connection = connect.await.map_err(|_| late())?.map_err(|why| unconnected(&why))?;
-        Ok(current.insert(connection).clone())
+            Err(Error::new(ErrorKind::Timeout, why).with_sent(haul_core::Sent::No))
+        })
     }
 
     async fn connect(&self) -> Result<Connection, RedisError> {

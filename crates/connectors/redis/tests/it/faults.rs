@@ -6,6 +6,7 @@ use haul_core::{
     Deliver, DeliverAll, Endpoint, ErrorKind, Level, Packet, Receipt, Sent, Sink, Source, Status,
 };
 use haul_redis::{GroupConfig, RedisConfig, RedisSink, RedisSource};
+use tempfile::TempDir;
 
 use crate::support::{self, Redis, entries, soon};
 
@@ -40,6 +41,53 @@ async fn a_wrong_password_is_refused_for_good_and_the_right_one_works() {
         assert!(!format!("{why:?}").contains("wrong"), "it shows the password: {why:?}");
     }
     sink(&format!("redis://:secret@127.0.0.1:{}/x", redis.port)).deliver(Packet::text("x")).await.unwrap();
+}
+
+#[tokio::test]
+async fn tls_trusts_whom_it_is_told_to_and_shows_who_it_is() {
+    let folder = TempDir::new().unwrap();
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    for name in ["right", "wrong"] {
+        let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+        std::fs::write(file(&format!("{name}.pem")), made.cert.pem()).unwrap();
+        std::fs::write(file(&format!("{name}.key")), made.signing_key.serialize_pem()).unwrap();
+    }
+    let [cert, key] = ["right.pem", "right.key"].map(file);
+    let port = support::closed_port().await;
+    let at_port = port.to_string();
+    let tls = ["--tls-port", &at_port, "--tls-cert-file", &cert, "--tls-key-file", &key];
+    let tls = [&tls[..], &["--tls-ca-cert-file", &cert, "--tls-auth-clients", "yes"]].concat();
+    let Some(redis) = Redis::start(&tls) else { return };
+    let url = |scheme: &str, rest: &str| format!("{scheme}://127.0.0.1:{port}/x?connect_timeout=60s{rest}");
+    let known = format!("&ca={cert}&cert={cert}&key={key}");
+    sink(&url("rediss", &known)).deliver(Packet::text("secret")).await.unwrap();
+    let why = sink(&url("rediss", &format!("&ca={}", file("wrong.pem"))));
+    let why = soon("a refusal", why.deliver(Packet::text("x"))).await.unwrap_err();
+    let facts = (why.kind(), why.status(), why.sent());
+    assert_eq!(facts, (ErrorKind::Tls, Status::Permanent, Sent::No), "{why}");
+    // Nobody is let in who shows no certificate, or speaks in the clear.
+    for refused in [url("rediss", &format!("&ca={cert}")), url("redis", "")] {
+        let why = soon("a refusal", sink(&refused).deliver(Packet::text("x"))).await.unwrap_err();
+        assert_eq!(why.sent(), Sent::No, "{why}");
+    }
+    assert_eq!(entries(redis.port, "x").await.len(), 1);
+}
+
+#[tokio::test]
+async fn calls_to_a_server_that_never_answers_do_not_wait_for_one_another() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let sink = sink(&format!("redis://{}/x?connect_timeout=1s", silent.local_addr().unwrap()));
+    let sink = std::sync::Arc::new(sink);
+    // One after the other, they would take longer than we wait.
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        let sink = sink.clone();
+        calls.spawn(async move { sink.deliver(Packet::text("x")).await });
+    }
+    for answer in soon("the answers", calls.join_all()).await {
+        let why = answer.unwrap_err();
+        assert_eq!((why.kind(), why.sent()), (ErrorKind::Timeout, Sent::No), "{why}");
+    }
 }
 
 #[tokio::test]
