@@ -54,9 +54,9 @@ impl Refusal {
     pub(crate) fn entries(&self) -> Option<HashMap<usize, Error>> {
         let parts = self.error.details.iter().find(|detail| !detail.log_entry_errors.is_empty())?;
         let error = |why: &EntryError| {
-            let (kind, status, _) = of_code(why.code);
+            let (kind, status, sent) = of_code(why.code);
             let text = format!("the server refused the entry, code {}: {}", why.code, why.message);
-            Error::new(kind, text).with_status(status).with_sent(Sent::No)
+            Error::new(kind, text).with_status(status).with_sent(sent)
         };
         Some(parts.log_entry_errors.iter().map(|(place, why)| (*place, error(why))).collect())
     }
@@ -68,6 +68,7 @@ impl Refusal {
         let (kind, passing, sent) = match status.as_u16() {
             401 | 403 => of_code(16),
             404 => of_code(5),
+            408 => of_code(4),
             413 => (ErrorKind::TooLarge, Status::Permanent, Sent::No),
             429 => of_code(8),
             500 | 502 | 504 => of_code(13),

@@ -1,6 +1,7 @@
 //! Who we are at Google: a token that is given, or one that is fetched when it is needed and shared by all.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
@@ -20,6 +21,9 @@ const SCOPE: &str = "https://www.googleapis.com/auth/logging.write";
 
 /// How long before its end a token is renewed.
 const EARLY: Duration = Duration::from_secs(60);
+
+/// Seconds after which one is renewed, whatever was said of its end.
+const LONGEST: u64 = 24 * 3600;
 
 /// Where tokens come from.
 enum Origin {
@@ -46,8 +50,10 @@ struct Fetched {
 /// Tokens, one at a time.
 pub(crate) struct Tokens {
     origin: Origin,
-    /// Held while one is fetched, so that all who need it wait for the same.
-    now: Mutex<Option<(String, Instant)>>,
+    /// A token and its end, or why there is none. Held while one is fetched, so that all who need it wait for the same.
+    last: Mutex<Option<Result<(String, Instant)>>>,
+    /// How often one was fetched, or could not be.
+    tries: AtomicU64,
 }
 
 impl Tokens {
@@ -59,7 +65,7 @@ impl Tokens {
             (None, Some(path)) => Origin::Account(Account::read(&path)?),
             (None, None) => Origin::Machine(config.metadata_host.clone()),
         };
-        Ok(Self { origin, now: Mutex::default() })
+        Ok(Self { origin, last: Mutex::default(), tries: AtomicU64::default() })
     }
 
     /// A token that holds. Errors: those of fetching it; nothing was sent.
@@ -67,24 +73,26 @@ impl Tokens {
         if let Origin::Given(token) = &self.origin {
             return Ok(token.clone());
         }
-        let mut now = self.now.lock().await;
-        if let Some((token, ends)) = &*now
-            && *ends > Instant::now() + EARLY
-        {
-            return Ok(token.clone());
+        let tries = self.tries.load(Ordering::Acquire);
+        let mut last = self.last.lock().await;
+        match &*last {
+            Some(Ok((token, ends))) if *ends > Instant::now() + EARLY => return Ok(token.clone()),
+            // It failed while we waited: who is silent is not waited for by each of us in turn.
+            Some(Err(why)) if self.tries.load(Ordering::Acquire) != tries => return Err(why.clone()),
+            _ => {}
         }
-        let fetched = self.fetch(client).await.map_err(|why| why.with_sent(Sent::No))?;
-        let ends = Instant::now() + Duration::from_secs(fetched.expires_in);
-        *now = Some((fetched.access_token.clone(), ends));
-        Ok(fetched.access_token)
+        let fetched = self.fetch(client).await.map_err(|why| why.with_sent(Sent::No));
+        self.tries.fetch_add(1, Ordering::Release);
+        let fetched = last.insert(fetched.map(|Fetched { access_token, expires_in }| {
+            (access_token, Instant::now() + Duration::from_secs(expires_in.min(LONGEST)))
+        }));
+        fetched.as_ref().map(|(token, _)| token.clone()).map_err(Error::clone)
     }
 
     /// Forgets `token`, which was refused. True if another can be had.
     pub(crate) async fn forget(&self, token: &str) -> bool {
-        let mut now = self.now.lock().await;
-        if now.as_ref().is_some_and(|(known, _)| known == token) {
-            *now = None;
-        }
+        let is_it = |last: &mut Result<(String, _)>| last.as_ref().is_ok_and(|(known, _)| known == token);
+        self.last.lock().await.take_if(is_it);
         !matches!(self.origin, Origin::Given(_))
     }
 

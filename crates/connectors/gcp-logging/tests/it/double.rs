@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
+use haul_tls::ServerTls;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 
 /// What was asked: the path, its bearer or metadata flavor, and the body.
@@ -42,7 +43,19 @@ impl Double {
         Self::start(|_| (200, json!({}))).await
     }
 
+    /// The same, behind TLS.
+    pub(crate) async fn behind(tls: ServerTls) -> Self {
+        Self::serving(|_| (200, json!({})), Some(tls)).await
+    }
+
     pub(crate) async fn start(answer: impl Fn(&Asked) -> (u16, Value) + Send + Sync + 'static) -> Self {
+        Self::serving(answer, None).await
+    }
+
+    async fn serving(
+        answer: impl Fn(&Asked) -> (u16, Value) + Send + Sync + 'static,
+        tls: Option<ServerTls>,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (seen, answer) = (Arc::new(Mutex::default()), Arc::new(answer) as Arc<Answer>);
@@ -50,8 +63,13 @@ impl Double {
             let seen = seen.clone();
             async move {
                 while let Ok((stream, _)) = listener.accept().await {
-                    let (seen, answer) = (seen.clone(), answer.clone());
-                    tokio::spawn(async move { serve(stream, &seen, &*answer).await });
+                    let (seen, answer, tls) = (seen.clone(), answer.clone(), tls.clone());
+                    tokio::spawn(async move {
+                        match tls {
+                            Some(tls) => serve(tls.accept(stream).await.ok()?, &seen, &*answer).await,
+                            None => serve(stream, &seen, &*answer).await,
+                        }
+                    });
                 }
             }
         });
@@ -83,7 +101,11 @@ impl Drop for Double {
 }
 
 /// `None` at the end of the connection.
-async fn serve(stream: TcpStream, seen: &Mutex<Vec<Asked>>, answer: &Answer) -> Option<()> {
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    seen: &Mutex<Vec<Asked>>,
+    answer: &Answer,
+) -> Option<()> {
     let mut stream = BufReader::new(stream);
     loop {
         let (mut path, mut shown, mut length) = (String::new(), String::new(), 0);

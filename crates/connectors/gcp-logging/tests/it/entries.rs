@@ -2,6 +2,7 @@
 
 use haul_core::{Deliver, DeliverAll, Endpoint, ErrorKind, Level, Packet, PacketId, Sent, Sink, Status};
 use haul_gcp_logging::{GcpLoggingConfig, GcpLoggingSink};
+use haul_tls::{SelfSigned, ServerTls};
 use serde_json::{Value, json};
 
 use crate::double::Double;
@@ -69,6 +70,45 @@ async fn json_objects_go_as_they_are_and_what_an_entry_cannot_carry_is_refused_a
     assert!(body.contains(r#""jsonPayload":{"b": 1.50, "a": [null]}"#), "{body}");
 }
 
+#[tokio::test]
+async fn an_entry_is_as_large_as_the_server_takes_it_whatever_max_packet_says() {
+    let server = Double::taking_all().await;
+    let sink = sink_with(server.port, "max_packet=1MiB").unwrap();
+    let around = r#"{"severity":"DEFAULT","textPayload":""}"#.len();
+    let most = "x".repeat((256 << 10) - around);
+    let packets = vec![Packet::text(most.clone() + "x"), Packet::text(most.clone())];
+    let outcomes = sink.deliver_all(packets).await.unwrap();
+    let why = outcomes[0].as_ref().unwrap_err();
+    let facts = (why.kind(), why.status(), why.sent());
+    assert_eq!(facts, (ErrorKind::TooLarge, Status::Permanent, Sent::No), "{why}");
+    assert!(outcomes[1].is_ok());
+    assert_eq!(server.payloads(), [most]);
+}
+
+#[tokio::test]
+async fn the_ca_that_is_named_is_trusted_and_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = |name: &str, pem: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, pem).unwrap();
+        path.display().to_string()
+    };
+    let [right, wrong] = [(); 2].map(|()| SelfSigned::new(["127.0.0.1"]).unwrap());
+    let tls = ServerTls::builder().identity_pem(&right.certificate_pem, &right.key_pem).build().unwrap();
+    let server = Double::behind(tls).await;
+    let sink = |ca: String| {
+        let url = format!("gcp-logging://:t@p/l?endpoint=https://127.0.0.1:{}&ca={ca}", server.port);
+        GcpLoggingSink::new(GcpLoggingConfig::from_endpoint(&Endpoint::parse(&url).unwrap()).unwrap())
+            .unwrap()
+    };
+    sink(ca("right.pem", &right.certificate_pem)).deliver(Packet::text("x")).await.unwrap();
+    let other = sink(ca("wrong.pem", &wrong.certificate_pem));
+    let why = other.deliver(Packet::text("x")).await.unwrap_err();
+    let facts = (why.kind(), why.status(), why.sent());
+    assert_eq!(facts, (ErrorKind::Tls, Status::Permanent, Sent::No), "{why}");
+    assert_eq!(server.payloads(), ["x"]);
+}
+
 fn packets(count: usize) -> Vec<Packet> {
     (0..count).map(|n| Packet::text(n.to_string())).collect()
 }
@@ -106,6 +146,13 @@ async fn entries_that_are_refused_fail_alone_and_nothing_is_tried_behind_a_failu
     assert_eq!(facts, want);
     assert!(outcomes[1].as_ref().unwrap_err().to_string().contains("too old"));
 
+    let answer = partial(&json!({ "0": { "code": 13, "message": "it stumbled" } }));
+    let server = Double::start(move |_| (500, answer.clone())).await;
+    let outcomes = sink_with(server.port, "").unwrap().deliver_all(packets(2)).await.unwrap();
+    let why = outcomes[0].as_ref().unwrap_err();
+    assert_eq!((why.kind(), why.sent()), (ErrorKind::Overloaded, Sent::Maybe), "{why}");
+    assert!(outcomes[1].is_ok());
+
     let answer = partial(&json!({ "0": { "code": 8, "message": "slow down" } }));
     let server = Double::start(move |_| (400, answer.clone())).await;
     let outcomes = sink_with(server.port, "").unwrap().deliver_all(packets(1001)).await.unwrap();
@@ -124,6 +171,7 @@ async fn a_request_that_fails_is_classified_and_tried_once() {
         (401, ErrorKind::Unauthorized, Permanent, Sent::No),
         (403, ErrorKind::Unauthorized, Permanent, Sent::No),
         (404, ErrorKind::NotFound, Permanent, Sent::No),
+        (408, ErrorKind::Timeout, Transient, Sent::Maybe),
         (413, ErrorKind::TooLarge, Permanent, Sent::No),
         (429, ErrorKind::RateLimited, Transient, Sent::No),
         (500, ErrorKind::Overloaded, Transient, Sent::Maybe),

@@ -1,6 +1,7 @@
 //! Tokens: given, of a service account, of the machine.
 
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base64::Engine as _;
@@ -127,4 +128,33 @@ async fn a_token_that_was_given_is_not_tried_again_and_one_that_cannot_be_had_sa
         assert_eq!((why.kind(), why.status(), why.sent()), (kind, passing, Sent::No), "{why}");
         assert!(why.to_string().contains("not you"), "{why}");
     }
+}
+
+#[tokio::test]
+async fn all_who_wait_for_a_token_that_cannot_be_had_hear_of_it_together() {
+    let server = Double::start(|_| (503, json!({ "error": "later" }))).await;
+    let sink = Arc::new(sink(server.port, &format!("metadata_host=127.0.0.1:{}", server.port)));
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..10 {
+        let sink = sink.clone();
+        calls.spawn(async move { sink.deliver(Packet::text("x")).await });
+    }
+    for answer in calls.join_all().await {
+        let why = answer.unwrap_err();
+        assert_eq!((why.kind(), why.sent()), (ErrorKind::Overloaded, Sent::No), "{why}");
+    }
+    assert_eq!(server.asked().len(), 1, "tries to fetch a token");
+    // Who comes later tries anew.
+    sink.deliver(Packet::text("x")).await.unwrap_err();
+    assert_eq!(server.asked().len(), 2);
+}
+
+#[tokio::test]
+async fn a_token_that_is_said_to_hold_for_ever_is_taken() {
+    let server = Double::start(server(u64::MAX, &[])).await;
+    let sink = sink(server.port, &format!("metadata_host=127.0.0.1:{}", server.port));
+    for _ in 0..2 {
+        sink.deliver(Packet::text("x")).await.unwrap();
+    }
+    assert_eq!(fetched(&server).len(), 1);
 }
