@@ -1,10 +1,13 @@
 //! The socket in the data folder: taps, status and small commands.
 //!
 //! A client connects with haul.v1 framing and sends one text packet: `{"do":"tap","session":"7","filter":{"type":"x"}}`
-//! (session and filter may be left out), `{"do":"status"}` or `{"do":"forget","route":"old"}`. A tap is answered with every packet that is stored from
-//! then on, with `haul.seq`, `haul.session`, `haul.at`, `haul.protocol` and `haul.peer` in its metadata; a packet with
-//! `haul.gap` alone says how many were lost there because the client was slow. A status is one JSON text; so is the
-//! answer to forget, `{"forgot":"old"}` or `{"refused":"why","kind":"not_found"}`.
+//! (session and filter may be left out), `{"do":"status"}` or `{"do":"forget","route":"old"}`. A tap is answered with every
+//! packet that is stored from then on, with `haul.seq`, `haul.session`, `haul.at`, `haul.protocol` and `haul.peer` in its
+//! metadata; a packet with `haul.gap` alone says how many were lost there because the client was slow. With
+//! `"route":"NAME"` it is every packet that is given to a receiver of the route, once that has answered: with `haul.route`,
+//! `haul.receiver`, `haul.session`, `haul.at`, and in `haul.outcome` the level of its receipt, with its `haul.reference`, or
+//! the kind of the failure, with `haul.error`, or `abandoned` where the answer was not waited for; if there is no such route, the only answer says so in `haul.refused`. A status
+//! is one JSON text; so is the answer to forget, `{"forgot":"old"}` or `{"refused":"why","kind":"not_found"}`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -107,6 +110,9 @@ async fn converse(connection: &mut Connection, shared: &Shared) -> Result<()> {
             connection.send(Packet::json(&answer)?).await
         }
         Request::Tap(wish) => {
+            if let Some(why) = unknown(wish.route.as_deref(), &shared.routes()) {
+                return connection.send(Packet::text_static("").with("haul.refused", why)).await;
+            }
             let mut watching = shared.taps.open(wish);
             // The first answer says that the tap is open.
             connection.send(Packet::text_static("").with("haul.tap", "open")).await?;
@@ -126,4 +132,11 @@ async fn converse(connection: &mut Connection, shared: &Shared) -> Result<()> {
             }
         }
     }
+}
+
+/// Why `route` cannot be watched, if it cannot.
+fn unknown(route: Option<&str>, routes: &[String]) -> Option<String> {
+    let route = route.filter(|route| !routes.iter().any(|known| known == route))?;
+    let known = if routes.is_empty() { "there are none".to_owned() } else { routes.join(", ") };
+    Some(format!("there is no route {route}; the routes: {known}"))
 }

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
-use haul_core::{Error, ErrorKind, Info, Packet, Registry, Result, Sink};
+use haul_core::{AnySink, Error, ErrorKind, Info, Packet, Registry, Result, Sink};
 use haul_event_log::{Event, EventLog, SESSION_ID, SinkStatus, Stored};
 use haul_session::Acceptor;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch};
@@ -18,6 +18,7 @@ use crate::guard::Guard;
 use crate::listen::{ListenUrl, Terms};
 use crate::live::{Live, LiveStatus};
 use crate::options::{Route, ServeOptions};
+use crate::panel::Panel;
 use crate::receipt::rfc3339;
 use crate::socket::Socket;
 use crate::status::GatewayStatus;
@@ -40,8 +41,9 @@ pub(crate) struct Shared {
     guard: std::sync::Mutex<Arc<Guard>>,
     failure: watch::Sender<Option<Error>>,
     since: SystemTime,
-    /// For status: what listens now.
+    /// For status: what listens now, and the routes that are attached.
     pub(crate) listening: std::sync::Mutex<Vec<Arc<Socket>>>,
+    panels: std::sync::Mutex<BTreeMap<String, Panel>>,
 }
 
 #[derive(Default)]
@@ -66,7 +68,7 @@ impl Shared {
     }
 
     pub(crate) fn guard(&self) -> Arc<Guard> {
-        self.guard.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.guard.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The packet as an event, and a copy for those who watch.
@@ -99,7 +101,7 @@ impl Shared {
 
     pub(crate) fn status(&self) -> GatewayStatus {
         let LiveStatus { protocols, states, rtt } = self.live.status();
-        let listening = self.listening.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let listening = self.listening.lock().unwrap_or_else(PoisonError::into_inner);
         GatewayStatus {
             pid: std::process::id(),
             since: rfc3339(self.since),
@@ -114,7 +116,36 @@ impl Shared {
             rtt,
             listeners: listening.iter().map(|socket| socket.status()).collect(),
             log: self.log.status(),
+            routes: self.panels().values().map(Panel::status).collect(),
         }
+    }
+
+    /// Opens the route's sink, and what shows it.
+    async fn open(&self, route: &Route) -> Result<(AnySink, Panel)> {
+        let panel = Panel::new(&route.name, self.taps.clone());
+        Ok((open(route, panel.clone()).await?, panel))
+    }
+
+    async fn attach(&self, route: &Route, (sink, panel): (AnySink, Panel)) -> Result<()> {
+        self.log.attach(&route.name, sink, route.options.clone()).await?;
+        self.panels().insert(route.name.clone(), panel);
+        Ok(())
+    }
+
+    async fn detach(&self, route: &str, deadline: Duration) {
+        if let Err(why) = self.log.detach(route, deadline).await {
+            tracing::warn!(sink = route, "detach: {why}");
+        }
+        self.panels().remove(route);
+    }
+
+    /// The routes that are attached.
+    pub(crate) fn routes(&self) -> Vec<String> {
+        self.panels().keys().cloned().collect()
+    }
+
+    fn panels(&self) -> MutexGuard<'_, BTreeMap<String, Panel>> {
+        self.panels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -186,9 +217,10 @@ impl Gateway {
             failure: watch::Sender::new(None),
             since: SystemTime::now(),
             listening: std::sync::Mutex::default(),
+            panels: std::sync::Mutex::default(),
         });
         for route in &options.routes {
-            attach(&shared.log, route).await?;
+            shared.attach(route, shared.open(route).await?).await?;
         }
         let control = control::listen(&options.data, &registry, &shared).await;
         if let Err(why) = &control {
@@ -225,14 +257,14 @@ impl Gateway {
             opened.map_err(|why| why.while_doing(format!("check {}", url.given)))?;
         }
         for route in &options.routes {
-            open(route).await?.close().await?;
+            open(route, Panel::default()).await?.close().await?;
         }
         Ok(())
     }
 
     /// Where it listens, with the ports that were given.
     pub fn local_endpoints(&self) -> Vec<haul_core::Endpoint> {
-        let listening = self.shared.listening.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let listening = self.shared.listening.lock().unwrap_or_else(PoisonError::into_inner);
         listening.iter().map(|socket| socket.local_endpoint().clone()).collect()
     }
 
@@ -288,8 +320,7 @@ impl Gateway {
         }
         self.change_routes(&mut state, &options, &mut reloaded).await?;
         self.change_listeners(&mut state, urls, &mut reloaded).await?;
-        *self.shared.guard.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
-            Arc::new(options.guard.clone());
+        *self.shared.guard.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(options.guard.clone());
         let old = &state.options;
         let (window, in_flight) = (old.window, old.in_flight);
         let (log, session) = (old.log.clone(), old.session.clone());
@@ -310,28 +341,22 @@ impl Gateway {
             if old.is_some_and(|at| state.options.routes[at].same_as(route)) {
                 continue;
             }
-            let sink = open(route).await?;
+            let opened = self.shared.open(route).await?;
             if let Some(at) = old {
-                self.detach(&route.name, LET_GO).await;
+                self.shared.detach(&route.name, LET_GO).await;
                 state.options.routes.remove(at);
             }
-            self.shared.log.attach(&route.name, sink, route.options.clone()).await?;
+            self.shared.attach(route, opened).await?;
             state.options.routes.push(route.clone());
             reloaded.routed.push(route.name.clone());
         }
         let kept = |name: &str| options.routes.iter().any(|route| route.name == name);
         let gone: Vec<_> = state.options.routes.extract_if(.., |old| !kept(&old.name)).collect();
         for route in gone {
-            self.detach(&route.name, LET_GO).await;
+            self.shared.detach(&route.name, LET_GO).await;
             reloaded.unrouted.push(route.name);
         }
         Ok(())
-    }
-
-    async fn detach(&self, name: &str, deadline: Duration) {
-        if let Err(why) = self.shared.log.detach(name, deadline).await {
-            tracing::warn!(sink = name, "detach: {why}");
-        }
     }
 
     async fn change_listeners(
@@ -436,10 +461,6 @@ fn checked(options: &ServeOptions) -> Result<Vec<ListenUrl>> {
     Ok(urls)
 }
 
-async fn open(route: &Route) -> Result<haul_core::AnySink> {
-    (route.open)().await.map_err(|why| why.while_doing(format!("open route {}", route.name)))
-}
-
-async fn attach(log: &EventLog, route: &Route) -> Result<()> {
-    log.attach(&route.name, open(route).await?, route.options.clone()).await
+async fn open(route: &Route, panel: Panel) -> Result<AnySink> {
+    (route.open)(panel).await.map_err(|why| why.while_doing(format!("open route {}", route.name)))
 }

@@ -9,6 +9,7 @@ mod guard;
 mod listen;
 mod live;
 mod options;
+mod panel;
 mod receipt;
 mod socket;
 mod status;
@@ -19,5 +20,9 @@ pub use control::tap_endpoint;
 pub use gateway::{Ended, Gateway, Reloaded};
 pub use guard::Guard;
 pub use options::{Route, ServeOptions};
+pub use panel::Panel;
 pub use receipt::rfc3339;
-pub use status::{GatewayStatus, ListenerStatus, ProtocolStatus, RttStatus};
+pub use status::{
+    DeliveryTimes, GatewayStatus, LayerStatus, ListenerStatus, ProtocolStatus, ReceiverStatus, RouteStatus,
+    RttStatus,
+};

@@ -9,6 +9,7 @@ use haul_event_log::{Options, SinkOptions};
 use haul_session::AcceptorOptions;
 
 use crate::guard::Guard;
+use crate::panel::Panel;
 
 /// What a gateway is to do.
 #[derive(Clone, Debug)]
@@ -95,7 +96,7 @@ impl ServeOptions {
     }
 }
 
-type Open = Arc<dyn Fn() -> BoxFuture<'static, Result<AnySink>> + Send + Sync>;
+type Open = Arc<dyn Fn(Panel) -> BoxFuture<'static, Result<AnySink>> + Send + Sync>;
 
 /// A sink, and which events go to it.
 #[derive(Clone)]
@@ -108,28 +109,28 @@ pub struct Route {
 }
 
 impl Route {
-    /// A route whose sink `open` makes. `made_of` is any text that says what the sink is made of: when it is another
-    /// at a reload, the sink is replaced.
+    /// A route whose sink `open` makes, which hangs its receivers and layers on the panel; the gateway shows what is there.
+    /// `made_of` is any text that says what the sink is made of: when it is another at a reload, the sink is replaced.
     ///
     /// The name is that of the route's position in the event log: under another name it begins afresh.
     pub fn new<F, Fut>(name: impl Into<String>, made_of: impl Into<String>, open: F) -> Self
     where
-        F: Fn() -> Fut + Send + Sync + 'static,
+        F: Fn(Panel) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<AnySink>> + Send + 'static,
     {
         Self {
             name: name.into(),
             made_of: made_of.into(),
             options: SinkOptions::default(),
-            open: Arc::new(move || Box::pin(open())),
+            open: Arc::new(move |panel| Box::pin(open(panel))),
         }
     }
 
     /// A route to the sink that `registry` opens for `endpoint`.
     pub fn url(name: impl Into<String>, endpoint: Endpoint, registry: Registry) -> Self {
-        Self::new(name, endpoint.as_str().to_owned(), move || {
+        Self::new(name, endpoint.as_str().to_owned(), move |panel| {
             let (endpoint, registry) = (endpoint.clone(), registry.clone());
-            async move { registry.open_sink(endpoint).await }
+            async move { Ok(panel.receiver(endpoint.to_string(), registry.open_sink(endpoint).await?)) }
         })
     }
 

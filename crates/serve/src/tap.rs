@@ -1,10 +1,12 @@
-//! Watching what flows: each stored packet is copied to who watches, and never waits for them.
+//! Watching what flows: each stored packet, or each delivery of a route, is copied to who watches, and never waits for
+//! them.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
-use haul_core::{Info, Packet};
-use haul_event_log::{Filter, Stored};
+use haul_core::{Batch, Info, Packet, Receipt, Result};
+use haul_event_log::{DEFAULT_SESSION, Filter, SESSION_ID, Stored};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
@@ -20,8 +22,16 @@ const WAITING_BYTES: usize = 8 << 20;
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Wish {
+    /// What goes to the receivers of this route, with its outcome, instead of what is stored.
+    pub(crate) route: Option<String>,
     session: Option<String>,
     filter: Filter,
+}
+
+impl Wish {
+    fn wants(&self, packet: &Packet, session: &str) -> bool {
+        self.session.as_ref().is_none_or(|wanted| wanted == session) && self.filter.passes(packet)
+    }
 }
 
 /// All who watch.
@@ -58,7 +68,7 @@ impl Taps {
     pub(crate) fn open(self: &Arc<Self>, wish: Wish) -> Watching {
         let (out, copies) = mpsc::channel(WAITING);
         let tap = Arc::new(Tap { wish, out, waiting: AtomicUsize::new(0), lost: AtomicU64::new(0) });
-        let mut taps = self.taps.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taps = self.taps();
         taps.push(tap.clone());
         self.count.store(taps.len(), Relaxed);
         Watching { tap, copies, taps: self.clone() }
@@ -66,25 +76,71 @@ impl Taps {
 
     /// Copies a packet that was stored to all who want to see it.
     pub(crate) fn publish(&self, packet: &Packet, session: &str, stored: &Stored, info: &Info) {
-        let taps = self.taps.lock().unwrap_or_else(PoisonError::into_inner);
-        for tap in taps.iter() {
-            let wanted = tap.wish.session.as_ref().is_none_or(|wanted| wanted == session);
-            if wanted && tap.wish.filter.passes(packet) {
-                tap.offer(packet, session, stored, info);
+        let taps = self.taps();
+        for tap in taps.iter().filter(|tap| tap.wish.route.is_none() && tap.wish.wants(packet, session)) {
+            let copy = packet
+                .clone()
+                .with("haul.seq", stored.seq.to_string())
+                .with("haul.session", session.to_owned())
+                .with("haul.at", rfc3339(stored.at))
+                .with("haul.protocol", info.protocol)
+                .with("haul.peer", info.peer.clone());
+            tap.offer(copy);
+        }
+    }
+
+    /// Whether anybody watches what goes to the receivers of `route`.
+    pub(crate) fn watched_at(&self, route: &str) -> bool {
+        self.watched() && self.taps().iter().any(|tap| tap.wish.route.as_deref() == Some(route))
+    }
+
+    /// Copies what was given to a receiver of `route`, with what became of each packet; without an answer nobody waited
+    /// for that.
+    pub(crate) fn delivered(
+        &self,
+        route: &str,
+        receiver: &str,
+        batch: &Batch,
+        answer: Option<&Result<Vec<Result<Receipt>>>>,
+    ) {
+        let at = rfc3339(SystemTime::now());
+        let taps = self.taps();
+        let taps: Vec<_> = taps.iter().filter(|tap| tap.wish.route.as_deref() == Some(route)).collect();
+        for (number, packet) in batch.packets().iter().enumerate() {
+            let session = packet.metadata().get(SESSION_ID).unwrap_or(DEFAULT_SESSION);
+            for tap in taps.iter().filter(|tap| tap.wish.wants(packet, session)) {
+                let copy = packet
+                    .clone()
+                    .with("haul.route", route.to_owned())
+                    .with("haul.receiver", receiver.to_owned())
+                    .with("haul.session", session.to_owned())
+                    .with("haul.at", at.clone());
+                let outcome = answer.map(|answer| answer.as_ref().map(|outcomes| outcomes.get(number)));
+                tap.offer(match outcome {
+                    Some(Ok(Some(Ok(receipt)))) => {
+                        let copy = copy.with("haul.outcome", receipt.level.as_str());
+                        match &receipt.reference {
+                            Some(reference) => copy.with("haul.reference", reference.to_string()),
+                            None => copy,
+                        }
+                    }
+                    Some(Ok(Some(Err(why))) | Err(why)) => {
+                        copy.with("haul.outcome", why.kind().as_str()).with("haul.error", why.to_string())
+                    }
+                    Some(Ok(None)) => copy.with("haul.outcome", "unanswered"),
+                    None => copy.with("haul.outcome", "abandoned"),
+                });
             }
         }
+    }
+
+    fn taps(&self) -> MutexGuard<'_, Vec<Arc<Tap>>> {
+        self.taps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Tap {
-    fn offer(&self, packet: &Packet, session: &str, stored: &Stored, info: &Info) {
-        let copy = packet
-            .clone()
-            .with("haul.seq", stored.seq.to_string())
-            .with("haul.session", session.to_owned())
-            .with("haul.at", rfc3339(stored.at))
-            .with("haul.protocol", info.protocol)
-            .with("haul.peer", info.peer.clone());
+    fn offer(&self, copy: Packet) {
         let weight = copy.weight();
         let room = self.waiting.load(Relaxed) + weight <= WAITING_BYTES;
         let Some(slot) = room.then(|| self.out.try_reserve().ok()).flatten() else {
@@ -124,7 +180,7 @@ impl Watching {
 
 impl Drop for Watching {
     fn drop(&mut self) {
-        let mut taps = self.taps.taps.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taps = self.taps.taps();
         taps.retain(|tap| !Arc::ptr_eq(tap, &self.tap));
         self.taps.count.store(taps.len(), Relaxed);
     }
@@ -137,7 +193,6 @@ fn gap(lost: u64) -> Packet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::SystemTime;
 
     fn stored(log: &[u64]) -> Vec<Stored> {
         // A `Stored` comes from a log alone.

@@ -149,11 +149,28 @@ class Rates {
     }
 }
 
+/** Counts by range, as they were in the last minute. */
+class Ranges {
+    #seen = new Map();
+
+    /** Takes the counts of now; answers those of the last minute, or of all time while less is known. */
+    take(name, counts, run) {
+        const before = this.#seen.get(name);
+        const goesOn = before?.run === run && before.at(-1).every((count, at) => count <= counts[at]);
+        const all = goesOn ? before : Object.assign([counts.map(() => 0)], { run });
+        all.push(counts);
+        all.splice(0, all.length - 61);
+        this.#seen.set(name, all);
+        return counts.map((count, at) => count - all[0][at]);
+    }
+}
+
 // ---- the gateway ----
 
 const NAMES = { wt: "WebTransport", ws: "WebSocket", sse: "SSE", http: "HTTP", tcp: "TCP", quic: "QUIC", unix: "Unix socket", tls: "TLS", udp: "UDP" };
 const STATES = ["connected", "reconnecting", "closing", "failed"];
 const rates = new Rates();
+const ranges = new Ranges();
 const packetChart = chart($("packets"));
 const byteChart = chart($("bytes"), { format: size, least: 1000 });
 
@@ -164,7 +181,12 @@ function show(status) {
     for (const [name, { received, sent }] of protocols) {
         Object.assign(counters, { [`in ${name}`]: received, [`out ${name}`]: sent, [`both ${name}`]: received + sent });
     }
-    rates.take(counters, performance.now(), `${status.pid} ${status.since}`);
+    for (const { name, receivers } of status.routes) {
+        counters[`route ${name}`] = status.log.sinks.find((sink) => sink.name === name)?.delivered ?? 0;
+        for (const { url, accepted } of receivers) counters[`receiver ${name} ${url}`] = accepted;
+    }
+    const run = `${status.pid} ${status.since}`;
+    rates.take(counters, performance.now(), run);
     packetChart(rates.of("received"), rates.of("sent"));
     byteChart(rates.of("received_bytes"), rates.of("sent_bytes"));
     $("where").textContent = `${location.host} · up ${span((Date.now() - Date.parse(status.since)) / 1000)}`;
@@ -175,12 +197,13 @@ function show(status) {
         "bytes in": [size(rates.now("received_bytes")), "/s"],
         "events stored": count(status.stored),
         "round trip, median": trips.half ?? "–",
-        "furthest sink behind": behind.length > 0 ? count(Math.max(...behind)) : "–",
+        "furthest route behind": behind.length > 0 ? count(Math.max(...behind)) : "–",
     });
     showProtocols(protocols);
     showTrips(status.rtt, trips);
     showStates(status.states);
     showLog(status);
+    showRoutes(status, run);
     showListeners(status.listeners);
 }
 
@@ -231,22 +254,71 @@ function showLog({ log, in_flight: inFlight }) {
         "oldest event": count(log.first), "next event": count(log.next), "on disk": size(log.bytes),
         "appended": count(log.appended), "syncs": count(log.syncs), "waiting for the disk": size(log.queued_bytes + inFlight),
     });
-    const sinks = log.sinks.map((sink) => {
-        const state = sink.stuck ? "stuck" : sink.delivering_since ? "delivering" : "waiting for events";
-        const all = Math.max(1, log.next - log.first);
-        return element("li", { "data-sink": sink.name },
-            element("p", {}, element("b", {}, sink.name), element("span", { class: sink.stuck ? "stuck" : "" }, state)),
-            element("progress", { max: all, value: Math.max(0, all - sink.lag), "aria-label": `${sink.name}: events it has` }),
-            element("p", {}, ...[
-                `${count(sink.lag)} behind`, `${count(sink.delivered)} delivered`, sink.filtered && `${count(sink.filtered)} filtered`,
-                sink.retries && `${count(sink.retries)} tried again`, sink.dead && `${count(sink.dead)} refused for good`, sink.lost && `${count(sink.lost)} lost`,
-            ].filter(Boolean).map((text) => element("span", {}, text))),
-            ...(sink.stuck ? [element("p", { class: "stuck" }, sink.stuck.message)] : []));
+}
+
+// ---- routes ----
+
+const some = (number, text) => number > 0 && `${count(number)} ${text}`;
+
+/** What a layer knows, in words, and whether it is well. */
+function layerSays(layer) {
+    switch (layer.layer) {
+        case "breaker": return [`breaker ${layer.state.replace("_", " ")}`, layer.state === "closed"];
+        case "queue": return [`queue: ${count(layer.waiting)} waiting`, true];
+        case "balance": {
+            const { members, passed_over: passed } = layer;
+            return [`balance over ${members}${passed.length > 0 ? `, passed over: ${passed.join(", ")}` : ""}`, passed.length === 0];
+        }
+        case "fallback": return [layer.active === 0 ? "fallback: at the preferred" : `fallback: at ${layer.url}`, layer.active === 0];
+        case "limit": return [`limit: ${count(layer.allowed)} at once`, true];
+        case "outbox": {
+            const { pending, bytes, retries, dead, lost, dropped, failure } = layer;
+            const more = [some(retries, "tried again"), some(dead, "refused for good"), some(lost, "lost"), some(dropped, "dropped"), failure];
+            return [`outbox: ${[`${count(pending)} waiting`, size(bytes), ...more].filter(Boolean).join(", ")}`, !failure];
+        }
+        default: return [layer.layer, true];
+    }
+}
+
+function receiver(route, { url, accepted, failed, abandoned, under_way: underWay, times, last_failure: why }, run) {
+    const { half, most } = middles({ bounds_us: times.bounds_us, counts: ranges.take(`${route} ${url}`, times.counts, run) });
+    const said = [
+        `${rate(rates.now(`receiver ${route} ${url}`))}/s`, half && `half ${half}, nine in ten ${most}`, `${count(accepted)} accepted`,
+        some(underWay, "under way"), some(failed, "failed"), some(abandoned, "not waited for"),
+    ];
+    return element("li", { "data-receiver": url },
+        element("span", { class: "url" }, url),
+        element("p", {}, ...said.filter(Boolean).map((text) => element("span", {}, text))),
+        ...(why ? [element("p", { class: "why" }, `last failure: ${why}`)] : []));
+}
+
+function route({ name, receivers, layers }, { log, sink }, run) {
+    const open = layers.some(({ state }) => state === "open" || state === "half_open");
+    const state = sink.stuck ? "stuck" : open ? "breaker open" : sink.delivering_since ? "delivering" : "waiting for events";
+    const all = Math.max(1, log.next - log.first);
+    const list = element("dl", { class: "facts" });
+    facts(list, {
+        "delivered": [rate(rates.now(`route ${name}`)), "/s"], "behind": count(sink.lag), "in all": count(sink.delivered),
+        "tried again": count(sink.retries), "dead letters": count(sink.dead),
+        ...(sink.filtered > 0 && { "filtered": count(sink.filtered) }), ...(sink.lost > 0 && { "lost": count(sink.lost) }),
     });
+    const said = layers.map(layerSays).map(([text, well]) => element("li", { class: well ? "" : "stuck" }, text));
+    return element("li", { "data-sink": name },
+        element("p", {}, element("b", {}, name), element("span", { class: sink.stuck || open ? "stuck" : "" }, state)),
+        element("progress", { max: all, value: Math.max(0, all - sink.lag), "aria-label": `${name}: events it has` }),
+        list, spark(rates.of(`route ${name}`)),
+        ...(sink.stuck ? [element("p", { class: "stuck" }, sink.stuck.message)] : []),
+        ...(said.length > 0 ? [element("ul", { class: "layers", "aria-label": `${name}: layers` }, ...said)] : []),
+        element("ul", { class: "receivers", "aria-label": `${name}: receivers` }, ...receivers.map((at) => receiver(name, at, run))));
+}
+
+function showRoutes({ log, routes }, run) {
+    const shown = routes.map((at) => [at, log.sinks.find(({ name }) => name === at.name)]).filter(([, sink]) => sink);
     const absent = log.absent.map(({ name, events }) => element("li", { "data-sink": name },
         element("p", {}, element("b", {}, name), element("span", {}, `not attached; ${count(events)} events are kept for it`))));
     const none = element("li", {}, element("p", {}, "None: events stay in the log."));
-    $("sinks").replaceChildren(...(sinks.length + absent.length > 0 ? [...sinks, ...absent] : [none]));
+    const all = [...shown.map(([at, sink]) => route(at, { log, sink }, run)), ...absent];
+    $("sinks").replaceChildren(...(all.length > 0 ? all : [none]));
 }
 
 function showListeners(listeners) {

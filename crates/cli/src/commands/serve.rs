@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use haul::config::{Config, Route as ConfigRoute};
-use haul::serve::{Ended, Gateway, ListenerStatus, Reloaded, Route, ServeOptions};
+use haul::serve::{Ended, Gateway, ListenerStatus, Panel, Reloaded, Route, ServeOptions};
 use haul::{Endpoint, parse_duration};
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -105,9 +105,9 @@ impl Args {
 fn planned(route: ConfigRoute) -> Route {
     let (name, options) = (route.name.clone(), route.sink_options());
     let made_of = format!("{} {:?} {:?}", route.sink, route.layers, route.connect);
-    let open = move || {
+    let open = move |panel: Panel| {
         let route = route.clone();
-        async move { route.open(&haul::registry()).await }
+        async move { route.open(&haul::registry(), &panel).await }
     };
     Route::new(name, made_of, open).options(options)
 }

@@ -8,16 +8,20 @@ use serde_json::{Value, json};
 
 use super::data::{self, DataArgs};
 use crate::exit::{Code, Failure};
-use crate::output::{Output, Paint, count, noted, packet_json, shown};
+use crate::output::{Output, Paint, count, noted, packet_json, said, shown};
 
 /// Watch what flows through a running gateway
 ///
-/// Every packet is shown once it is stored. If they come faster than they can be shown, some are left out, and how
-/// many is said in their place; the gateway is not slowed.
+/// Every packet is shown once it is stored; with --route, every packet given to the route's sink, or to those of its
+/// layers, once that has answered, with the answer: what is tried again is shown again. If they come faster than they can
+/// be shown, some are left out, and how many is said in their place; the gateway is not slowed.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     #[command(flatten)]
     data: DataArgs,
+    /// What goes to this route's sink, and what becomes of it, instead of what is stored
+    #[arg(long, value_name = "NAME")]
+    route: Option<String>,
     /// Only packets of this session
     #[arg(long, value_name = "ID")]
     session: Option<String>,
@@ -28,7 +32,7 @@ pub(crate) struct Args {
     #[arg(short = 'n', long, value_name = "N")]
     count: Option<u64>,
     /// Show what the gateway is doing, once, as JSON, instead
-    #[arg(long, conflicts_with_all = ["session", "filter", "count"])]
+    #[arg(long, conflicts_with_all = ["route", "session", "filter", "count"])]
     status: bool,
 }
 
@@ -46,10 +50,10 @@ pub(crate) async fn run(args: Args, out: Output) -> Result<(), Failure> {
         return status(&mut connection, out).await;
     }
     let filter: BTreeMap<_, _> = args.filter.into_iter().collect();
-    let wish = json!({ "do": "tap", "session": args.session, "filter": filter });
+    let wish = json!({ "do": "tap", "route": args.route, "session": args.session, "filter": filter });
     connection.send(Packet::json(&wish)?).await?;
     let mut stop = std::pin::pin!(crate::stopped());
-    let mut left = args.count.unwrap_or(u64::MAX);
+    let (mut left, mut first) = (args.count.unwrap_or(u64::MAX), true);
     while left > 0 {
         let packet = tokio::select! {
             stopped = &mut stop => return stopped,
@@ -60,6 +64,10 @@ pub(crate) async fn run(args: Args, out: Output) -> Result<(), Failure> {
                 Failure::new(Code::Connect, "the gateway ended").with_hint("start it again, and then this")
             );
         };
+        if let (true, Some(why)) = (first, packet.metadata().get("haul.refused")) {
+            return Err(Failure::usage(format!("tap: {why}")));
+        }
+        first = false;
         left -= u64::from(show(packet, out)?);
     }
     Ok(connection.close(haul::CloseReason::NORMAL).await?)
@@ -107,12 +115,24 @@ fn show(mut packet: Packet, out: Output) -> Result<bool, Failure> {
     } else {
         let of = |name: &str| facts.iter().find(|(known, _)| *known == name).map_or("", |(_, value)| value);
         let session = haul::event_log::session_name(of("session"));
-        let head = format!("{} {} {}", of("seq"), of("protocol"), of("peer"));
-        let head =
-            [out.paint(Paint::Faint, &head), out.paint(Paint::Name, &session), out.paint(Paint::Good, "<")];
+        let delivered = !of("outcome").is_empty();
+        let well = of("error").is_empty() && of("outcome") != "abandoned";
+        let (head, mark) = match (delivered, well) {
+            (false, _) => {
+                (format!("{} {} {}", of("seq"), of("protocol"), of("peer")), out.paint(Paint::Good, "<"))
+            }
+            (true, true) => (of("receiver").to_owned(), out.paint(Paint::Good, ">")),
+            (true, false) => (of("receiver").to_owned(), out.paint(Paint::Bad, "x")),
+        };
+        let head = [out.paint(Paint::Faint, &head), out.paint(Paint::Name, &session), mark];
         let mut line = (head.join(" ") + " ").into_bytes();
         line.extend(shown(&packet, None, out.terminal));
         line.extend(out.paint(Paint::Faint, &noted(packet.metadata())).into_bytes());
+        if delivered {
+            let outcome = [" =", of("outcome"), of("reference"), of("error")];
+            let outcome: Vec<_> = outcome.into_iter().filter(|part| !part.is_empty()).collect();
+            line.extend(out.paint(Paint::Faint, &said(&outcome.join(" "))).into_bytes());
+        }
         line.push(b'\n');
         out.bytes(&line)?;
     }
@@ -127,6 +147,11 @@ fn take_facts(metadata: &mut Metadata) -> Vec<(&'static str, String)> {
         ("at", "haul.at"),
         ("protocol", "haul.protocol"),
         ("peer", "haul.peer"),
+        ("route", "haul.route"),
+        ("receiver", "haul.receiver"),
+        ("outcome", "haul.outcome"),
+        ("reference", "haul.reference"),
+        ("error", "haul.error"),
     ];
     let taken = names.map(|(name, key)| Some((name, metadata.remove(key)?.into_owned())));
     taken.into_iter().flatten().collect()

@@ -1,6 +1,8 @@
 //! The layers that a route may put around its sink.
 
 use haul_core::{AnySink, Batch, Result, Service};
+#[allow(unused_imports, reason = "there may be no layer")]
+use haul_serve::{LayerStatus, Panel};
 use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer};
 #[allow(unused_imports, reason = "there may be no layer")]
@@ -94,38 +96,73 @@ impl Layer {
         }
     }
 
-    /// This layer around `inner`, with what stands at its [`sinks`](Self::sinks). Errors: `Config` for an option out of
-    /// its range.
+    /// This layer around `inner`, with what stands at its [`sinks`](Self::sinks); `names` are those of all, `inner` the
+    /// first. What it knows is shown on `panel`. Errors: `Config` for an option out of its range.
     #[allow(unused_variables, reason = "there may be no layer")]
-    pub(super) fn around(&self, inner: AnySink, others: Vec<AnySink>) -> Result<AnySink> {
+    pub(super) fn around(
+        &self,
+        inner: AnySink,
+        others: Vec<AnySink>,
+        names: Vec<String>,
+        panel: &Panel,
+    ) -> Result<AnySink> {
         Ok(match self {
             #[cfg(feature = "balance")]
             Self::Balance(Members { options, .. }) => {
                 let others: Vec<_> = others.into_iter().map(haul_balance::Member::new).collect();
-                AnySink::new(haul_balance::BalanceLayer::new(*options, others)?.layer(inner))
+                let balance = haul_balance::BalanceLayer::new(*options, others)?.layer(inner);
+                let seen = balance.clone();
+                panel.layer(move || {
+                    let admitted = seen.admitted();
+                    let passed = names.iter().zip(&admitted).filter(|(_, admitted)| !**admitted);
+                    let passed_over = passed.map(|(name, _)| name.clone()).collect();
+                    Some(LayerStatus::Balance { members: admitted.len(), passed_over })
+                });
+                AnySink::new(balance)
             }
             #[cfg(feature = "batch")]
             Self::Batch(options) => AnySink::new(haul_batch::BatchLayer::new(*options)?.layer(inner)),
             #[cfg(feature = "breaker")]
-            Self::Breaker(options) => around(haul_breaker::BreakerLayer::new(options.clone())?, inner),
+            Self::Breaker(options) => {
+                let breaker = haul_breaker::BreakerLayer::new(options.clone())?.layer(inner.clone());
+                let states = breaker.watch();
+                panel.layer(move || Some(LayerStatus::Breaker { state: states.get().as_str() }));
+                AnySink::layered(breaker, inner)
+            }
             #[cfg(feature = "dedupe")]
             Self::Dedupe(options) => around(haul_dedupe::DedupeLayer::new(*options)?, inner),
             #[cfg(feature = "fallback")]
             Self::Fallback(Members { options, .. }) => {
-                AnySink::new(haul_fallback::FallbackLayer::new(options.clone(), others)?.layer(inner))
+                let fallback = haul_fallback::FallbackLayer::new(options.clone(), others)?.layer(inner);
+                let seen = fallback.clone();
+                panel.layer(move || {
+                    let active = seen.active();
+                    Some(LayerStatus::Fallback { active, url: names.get(active)?.clone() })
+                });
+                AnySink::new(fallback)
             }
             #[cfg(feature = "fanout")]
             Self::Fanout(Members { options, .. }) => {
                 AnySink::new(haul_fanout::FanoutLayer::new(*options, others)?.layer(inner))
             }
             #[cfg(feature = "limit")]
-            Self::Limit(options) => around(haul_limit::LimitLayer::new(options.clone())?, inner),
+            Self::Limit(options) => {
+                let limit = haul_limit::LimitLayer::new(options.clone())?.layer(inner.clone());
+                let seen = limit.clone();
+                panel.layer(move || Some(LayerStatus::Limit { allowed: seen.allowed()? }));
+                AnySink::layered(limit, inner)
+            }
             #[cfg(feature = "outbox")]
             Self::Outbox(options) => {
-                AnySink::new(haul_outbox::OutboxLayer::new(options.clone())?.layer(inner))
+                shown_outbox(haul_outbox::OutboxLayer::new(options.clone())?.layer(inner), panel)
             }
             #[cfg(feature = "queue")]
-            Self::Queue(options) => around(haul_queue::QueueLayer::<Batch>::new(*options)?, inner),
+            Self::Queue(options) => {
+                let queue = haul_queue::QueueLayer::<Batch>::new(*options)?.layer(inner.clone());
+                let seen = queue.clone();
+                panel.layer(move || Some(LayerStatus::Queue { waiting: seen.waiting() }));
+                AnySink::layered(queue, inner)
+            }
             #[cfg(feature = "retry")]
             Self::Retry(options) => around(haul_retry::RetryLayer::new(options.clone())?, inner),
             #[cfg(feature = "timeout")]
@@ -146,6 +183,35 @@ where
     L::Service: Service<Batch>,
 {
     AnySink::layered(layer.layer(inner.clone()), inner)
+}
+
+/// The outbox, which shows itself once its first packet opened it.
+#[cfg(feature = "outbox")]
+fn shown_outbox(outbox: haul_outbox::LazyOutbox, panel: &Panel) -> AnySink {
+    let opened = std::sync::Arc::new(std::sync::OnceLock::<haul_outbox::Outbox>::new());
+    let (seen, lazy) = (opened.clone(), outbox.clone());
+    panel.layer(move || {
+        let status = seen.get()?.status();
+        let stuck = status.sink.stuck.map(|stuck| stuck.message);
+        Some(LayerStatus::Outbox {
+            pending: status.pending,
+            bytes: status.bytes,
+            delivered: status.sink.delivered,
+            retries: status.sink.retries,
+            dead: status.sink.dead,
+            lost: status.sink.lost,
+            dropped: status.dropped,
+            failure: status.failure.or(stuck),
+        })
+    });
+    let deliver = haul_core::service_fn(move |batch: Batch| {
+        let (lazy, opened) = (lazy.clone(), opened.clone());
+        async move {
+            let outbox = lazy.open().await?;
+            opened.get_or_init(|| outbox.clone()).call(batch).await
+        }
+    });
+    AnySink::layered(deliver, AnySink::new(outbox))
 }
 
 #[cfg(all(test, feature = "layers", feature = "file", feature = "tcp"))]

@@ -1,15 +1,21 @@
 use std::path::Path;
 
 use haul_core::{Deliver, DeliverAll, ErrorKind, Level, Packet, Sink};
+use haul_serve::{LayerStatus, Panel};
 
 use crate::config::{Config, Profile};
 
 /// A route to `sink` with `layers`, read from a file and opened.
 async fn open(sink: &str, layers: &str) -> haul_core::Result<haul_core::AnySink> {
+    open_on(&Panel::default(), sink, layers).await
+}
+
+/// The same, shown on `panel`.
+async fn open_on(panel: &Panel, sink: &str, layers: &str) -> haul_core::Result<haul_core::AnySink> {
     let file = format!("[[route]]\nname = 'a'\nsink = '{sink}'\nlayers = [{layers}]\n");
     let nothing = std::iter::empty::<(&str, &str)>().collect();
     let config = Config::parse(&file, "haul.toml", Some(Profile::Dev), &nothing)?;
-    config.routes[0].open(&crate::registry()).await
+    config.routes[0].open(&crate::registry(), panel).await
 }
 
 async fn refused(layers: &str) -> String {
@@ -97,6 +103,55 @@ async fn layers_over_several_sinks_open_and_close_them_all() {
     all.sort();
     assert_eq!(all, ["both", "both", "fell back", "x", "y"]);
     assert_eq!(stored(folder.path(), "first").len(), 2, "each sink had its turn");
+}
+
+#[tokio::test]
+async fn what_layers_and_receivers_know_is_shown_the_outermost_layer_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let second = url(folder.path(), "second");
+    let layers = format!(
+        "{{ type = 'queue' }}, {{ type = 'timeout' }}, {{ type = 'limit', concurrency = 4 }},
+         {{ type = 'fallback', sinks = ['{second}'], probe = '1h' }}, {{ type = 'breaker', consecutive = 1, open = '1h' }}"
+    );
+    let panel = Panel::default();
+    let sink = open_on(&panel, DOWN, &layers).await.unwrap();
+    let fallback = |active, url: &str| LayerStatus::Fallback { active, url: url.to_owned() };
+    let (queue, limit) = (LayerStatus::Queue { waiting: 0 }, LayerStatus::Limit { allowed: 4 });
+    let breaker = |state| LayerStatus::Breaker { state };
+    let expected = [queue.clone(), limit.clone(), fallback(0, DOWN), breaker("closed")];
+    assert_eq!(panel.status().layers, expected);
+    sink.deliver(Packet::text("a")).await.unwrap();
+    assert_eq!(panel.status().layers, [queue, limit, fallback(1, &second), breaker("open")]);
+    let receivers: Vec<_> =
+        panel.status().receivers.into_iter().map(|at| (at.url, at.accepted, at.failed)).collect();
+    assert_eq!(receivers, [(DOWN.to_owned(), 0, 1), (second, 1, 0)]);
+}
+
+#[tokio::test]
+async fn a_balance_shows_whom_it_passes_over_and_an_outbox_itself_once_it_is_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = url(folder.path(), "first");
+    let panel = Panel::default();
+    let balance = format!("{{ type = 'balance', sinks = ['{DOWN}'], eject = 1, readmit = '1h' }}");
+    let sink = open_on(&panel, &first, &balance).await.unwrap();
+    for text in ["a", "b", "c"] {
+        sink.deliver(Packet::text(text)).await.unwrap();
+    }
+    let passed_over = vec![DOWN.to_owned()];
+    assert_eq!(panel.status().layers, [LayerStatus::Balance { members: 2, passed_over }]);
+
+    let panel = Panel::default();
+    let outbox =
+        format!("{{ type = 'outbox', dir = '{}', drain = '1ms' }}", folder.path().join("outbox").display());
+    let sink = open_on(&panel, DOWN, &outbox).await.unwrap();
+    assert_eq!(panel.status().layers, []);
+    sink.deliver(Packet::text("a")).await.unwrap();
+    let layers = panel.status().layers;
+    assert!(
+        matches!(layers[..], [LayerStatus::Outbox { pending: 1, delivered: 0, dead: 0, .. }]),
+        "{layers:?}"
+    );
+    sink.close().await.unwrap();
 }
 
 #[tokio::test]

@@ -2,25 +2,32 @@
 
 use haul_core::{AnySink, Endpoint, Error, Registry, Result};
 use haul_event_log::{Order, SinkOptions};
+use haul_serve::Panel;
 
 use super::{Backoff, Route};
 use crate::Stack;
 
 impl Route {
-    /// Opens the route's sink with its layers around it, the first outermost.
+    /// Opens the route's sink with its layers around it, the first outermost, and hangs what they know on `panel`.
     ///
     /// Errors: `Config` and `Unsupported` for what is wrong with URL or layers, and the sink's own.
-    pub async fn open(&self, registry: &Registry) -> Result<AnySink> {
+    pub async fn open(&self, registry: &Registry, panel: &Panel) -> Result<AnySink> {
         let failed = |why: Error| why.while_doing(format!("open route {}", self.name));
-        let endpoint = Endpoint::parse(&self.sink).map_err(failed)?;
-        let mut sink = crate::open::sink(registry, endpoint, &self.connect).await.map_err(failed)?;
+        let receiver = async |url: &str, connect: &Stack| {
+            let endpoint = Endpoint::parse(url)?;
+            let shown = endpoint.to_string();
+            let sink = crate::open::sink(registry, endpoint, connect).await?;
+            Ok((panel.receiver(shown.as_str(), sink), shown))
+        };
+        let (mut sink, shown) = receiver(&self.sink, &self.connect).await.map_err(failed)?;
         for layer in self.layers.iter().rev() {
-            let mut others = Vec::new();
+            let (mut others, mut names) = (Vec::new(), vec![shown.clone()]);
             for url in layer.sinks() {
-                let endpoint = Endpoint::parse(url).map_err(failed)?;
-                others.push(crate::open::sink(registry, endpoint, &Stack::default()).await.map_err(failed)?);
+                let (other, shown) = receiver(url, &Stack::default()).await.map_err(failed)?;
+                others.push(other);
+                names.push(shown);
             }
-            sink = layer.around(sink, others).map_err(failed)?;
+            sink = layer.around(sink, others, names, panel).map_err(failed)?;
         }
         Ok(sink)
     }

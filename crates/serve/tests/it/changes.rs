@@ -51,6 +51,7 @@ async fn a_reload_replaces_what_changed_and_leaves_the_rest_alone() {
     // Without the route, then with it: nothing in between is missed.
     change.routes.clear();
     assert_eq!(gateway.reload(change.clone()).await.unwrap().unrouted, ["kept"]);
+    assert!(gateway.status().routes.is_empty());
     stays.deliver(Packet::text("3")).await.unwrap();
     assert_eq!(gateway.status().log.absent[0].name, "kept");
     gateway.reload(change.route(second.route("3"))).await.unwrap();
@@ -82,7 +83,7 @@ async fn a_reload_that_cannot_be_leaves_everything_as_it_was() {
     let twice = begin.clone().route(kept.route("2"));
     assert!(gateway.reload(twice).await.unwrap_err().to_string().contains("two routes named kept"));
     let broken =
-        Route::new("broken", "", || std::future::ready(Err(Error::new(ErrorKind::Config, "no such thing"))));
+        Route::new("broken", "", |_| std::future::ready(Err(Error::new(ErrorKind::Config, "no such thing"))));
     let error = gateway.reload(begin.clone().route(broken)).await.unwrap_err();
     assert_eq!(error.to_string(), "open route broken: no such thing");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

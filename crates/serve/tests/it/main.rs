@@ -7,6 +7,7 @@ mod answers;
 mod changes;
 mod ends;
 mod foreign;
+mod panels;
 mod relay;
 mod sessions;
 mod statuses;

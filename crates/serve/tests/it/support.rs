@@ -149,7 +149,9 @@ impl Kept {
 
     pub(crate) fn route(&self, made_of: &str) -> Route {
         let sink = self.clone();
-        Route::new("kept", made_of, move || std::future::ready(Ok(AnySink::new(sink.clone()))))
+        Route::new("kept", made_of, move |panel| {
+            std::future::ready(Ok(panel.receiver("kept:", AnySink::new(sink.clone()))))
+        })
     }
 
     pub(crate) async fn has(&self, expected: &[&str]) {

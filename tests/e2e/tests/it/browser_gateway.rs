@@ -177,3 +177,42 @@ async fn the_dashboard_asks_for_a_token_until_the_gateway_knows_it() {
     let seen = look(chromium, &gateway, script).await;
     assert_eq!(seen, json!([false, "unauthorized", "stored", "stored", "stored"]));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_dashboard_shows_how_each_route_its_layers_and_its_receivers_do() {
+    let Some(chromium) = chromium() else { return };
+    let place = Place::new(WEB, "");
+    let file = place.data().with_file_name("archive.jsonl");
+    let routes = format!(
+        "[[route]]\nname = 'archive'\nsink = 'file:{}'\nlayers = [{{ type = 'queue' }}]\n\
+         [[route]]\nname = 'away'\nsink = 'tcp://127.0.0.1:1'\nlayers = [{{ type = 'breaker', consecutive = 1, open = '1h' }}]\n",
+        file.display()
+    );
+    place.write(WEB, &routes);
+    let gateway = place.start(&[]);
+    let script = r#"
+        await until("the feed", () => $("feed").dataset.state === "connected");
+        const connection = await haul.connect("/live", { session: true });
+        for (const text of ["one", "two"]) await connection.deliver(text);
+        await connection.close();
+        const words = (selector) => $$(selector)?.innerText.replace(/\s+/g, " ") ?? "";
+        await until("the archive to have both", () => words("[data-sink=archive] [data-receiver]").includes("2 accepted"));
+        await until("the breaker to open", () => words("[data-sink=away]").includes("breaker open"));
+        return {
+            archive: words("[data-sink=archive]"), away: words("[data-sink=away]"), receiver: words("[data-sink=away] [data-receiver]"),
+            behind: fact("tiles", "furthest route behind"), wide: document.documentElement.scrollWidth <= innerWidth,
+        };
+    "#;
+    let seen = look(chromium, &gateway, script).await;
+    let says = |part: &str, words: &[&str]| {
+        let text = seen[part].as_str().unwrap();
+        words.iter().for_each(|word| assert!(text.contains(word), "{part} does not say {word}: {text}"));
+    };
+    says("archive", &["archive", "queue: 0 waiting", "in all 2", "behind 0"]);
+    says("away", &["away", "breaker open", "behind 2", "the circuit is open"]);
+    says(
+        "receiver",
+        &["tcp://127.0.0.1:1", "0 accepted", "1 failed", "last failure: ", "Connection refused"],
+    );
+    assert_eq!((&seen["behind"], &seen["wide"]), (&json!("2"), &json!(true)));
+}

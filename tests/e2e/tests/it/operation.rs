@@ -82,6 +82,34 @@ fn a_signal_to_reload_replaces_what_the_configuration_changed() {
 }
 
 #[test]
+fn a_tap_of_a_route_shows_what_its_sink_is_given_and_what_becomes_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().to_str().unwrap();
+    let sinks = ["--sink", "away=tcp://127.0.0.1:1", "--sink", "gone=null:"];
+    let gateway = Gateway::start(dir.path(), &[LINES], &sinks);
+    let spawn = |route: &str, more: &[&str]| {
+        let args = [&["tap", "--data", data, "-n", "1", "--route", route], more].concat();
+        command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let (away, gone) = (spawn("away", &["--json"]), spawn("gone", &[]));
+    until("the taps", || (status(dir.path())["taps"] == 2).then_some(()));
+    gateway.store(&["one"]);
+    let output = away.wait_with_output().unwrap();
+    let seen: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let of = |name: &str| seen[name].as_str().unwrap_or_default();
+    assert_eq!((of("text"), of("route"), of("receiver")), ("one", "away", "tcp://127.0.0.1:1"), "{seen}");
+    assert_eq!((of("outcome"), of("session")), ("connect", "default"), "{seen}");
+    assert!(of("error").contains("refused"), "{seen}");
+    let output = gone.wait_with_output().unwrap();
+    let line = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(line, "null: default > one = discarded\n");
+
+    let nobody = haul(&["tap", "--data", data, "--route", "nowhere"]);
+    assert_eq!(nobody.code, Some(2), "{}", nobody.stderr);
+    assert!(nobody.stderr.contains("there is no route nowhere; the routes: away, gone"), "{}", nobody.stderr);
+}
+
+#[test]
 fn a_tap_shows_what_is_stored_and_a_follower_prints_it() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().to_str().unwrap();
