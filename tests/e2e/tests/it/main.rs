@@ -16,6 +16,7 @@ mod kills;
 mod operation;
 mod program;
 mod reconnect;
+mod reload;
 mod routes;
 mod session;
 mod settings;
