@@ -18,6 +18,7 @@ mod program;
 mod reconnect;
 mod reload;
 mod routes;
+mod scale_out;
 mod session;
 mod settings;
 mod web;
