@@ -11,6 +11,7 @@ mod browser_module;
 mod corpus;
 mod disk;
 mod foreign;
+mod guides;
 mod heartbeat;
 mod kills;
 mod operation;
