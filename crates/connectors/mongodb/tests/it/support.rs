@@ -32,6 +32,8 @@ pub(crate) async fn documents(port: u16, database: &str, collection: &str) -> Ve
     while found.advance().await.unwrap() {
         all.push(found.deserialize_current().unwrap());
     }
+    let seq = |document: &Document| document.get_i64("seq").unwrap();
+    assert!(all.is_sorted_by(|a, b| seq(a) < seq(b)), "the order is not told by seq");
     all
 }
 
