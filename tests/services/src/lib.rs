@@ -74,6 +74,21 @@ pub fn redis_server() -> Option<Command> {
     found("redis", "HAUL_REDIS_SERVER")
 }
 
+/// The program `mosquitto`, a broker, or `None` after saying what did not run.
+pub fn mosquitto() -> Option<Command> {
+    found("mosquitto", "HAUL_MOSQUITTO")
+}
+
+/// The program `mosquitto_sub`, or `None` after saying what did not run.
+pub fn mosquitto_sub() -> Option<Command> {
+    found("mosquitto-clients", "HAUL_MOSQUITTO_SUB")
+}
+
+/// The program `mosquitto_pub`, or `None` after saying what did not run.
+pub fn mosquitto_pub() -> Option<Command> {
+    found("mosquitto-clients", "HAUL_MOSQUITTO_PUB")
+}
+
 /// The program `nats-server`, or `None` after saying what did not run.
 pub fn nats_server() -> Option<Command> {
     found("nats", "HAUL_NATS_SERVER")
@@ -131,6 +146,16 @@ pub fn kafka() -> Option<Command> {
     java.args(["-Xms64m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]);
     java.arg(jars.get_program());
     Some(java)
+}
+
+/// The program `ferretdb`, which speaks as MongoDB does, or `None` after saying what did not run.
+pub fn ferretdb() -> Option<Command> {
+    found("ferretdb", "HAUL_FERRETDB")
+}
+
+/// Python with the package `pymongo`, or `None` after saying what did not run.
+pub fn python_pymongo() -> Option<Command> {
+    found("python-pymongo", "HAUL_PYTHON_PYMONGO")
 }
 
 /// The program `kcat`, or `None` after saying what did not run.

@@ -1,10 +1,14 @@
-//! Installing counterparts: apt-get as root, a virtual environment, folders of npm packages and of Java's.
+//! Installing counterparts: apt-get as root, a virtual environment, folders of npm packages and of Java's, Go's programs.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use super::Place;
-use super::list::{Counterpart, Package};
-use crate::process::{Result, answers, succeed};
+use super::list::{Counterpart, Go, Package};
+use crate::process::{Result, answers, stdout_of, succeed};
 
 /// Installs counterparts one after the other.
 pub(super) struct Installer<'a> {
@@ -33,6 +37,10 @@ impl<'a> Installer<'a> {
             Package::Maven(spec) => {
                 self.maven(spec)?;
                 self.mark(spec)
+            }
+            Package::Go(go) => {
+                self.go(go)?;
+                self.mark(&go.module)
             }
         }
     }
@@ -76,6 +84,32 @@ impl<'a> Installer<'a> {
         succeed(Command::new("mvn").current_dir(&folder).args(copy).arg(to))
     }
 
+    /// A program, built in a copy of its module: with the very sums of what it needs that its authors had.
+    fn go(&mut self, go: &Go) -> Result {
+        if !answers(Command::new("go").arg("version")) {
+            self.apt(&["golang-go"])?;
+        }
+        let program = self.place.program(go);
+        let folder = program.with_extension("module");
+        make(program.parent().unwrap_or(&program))?;
+        // Unlike `go install`, it does not ask which versions there are: not every proxy says.
+        let told = stdout_of(Command::new("go").args(["mod", "download", "-json", &go.module]))?;
+        let told: Downloaded = serde_json::from_str(&told).map_err(|why| format!("{}: {why}", go.module))?;
+        if folder.exists() {
+            fs::remove_dir_all(&folder).map_err(|why| format!("{}: {why}", folder.display()))?;
+        }
+        // Go keeps its modules read-only.
+        succeed(Command::new("cp").args(["-R", "--no-preserve=mode"]).arg(told.dir).arg(&folder))?;
+        if let (Some(file), Some(version)) = (&go.version_file, go.version()) {
+            let file = folder.join(file);
+            fs::write(&file, version).map_err(|why| format!("{}: {why}", file.display()))?;
+        }
+        let package = format!("./{}", go.program);
+        // Not the version of the repository around it.
+        let build = ["build", "-buildvcs=false", "-o"];
+        succeed(Command::new("go").current_dir(&folder).args(build).arg(&program).arg(package))
+    }
+
     fn apt(&mut self, packages: &[&str]) -> Result {
         if !self.updated {
             succeed(Command::new("apt-get").args(["update", "-qq"]))?;
@@ -96,6 +130,13 @@ impl<'a> Installer<'a> {
         make(mark.parent().unwrap_or(&mark))?;
         fs::write(&mark, "").map_err(|why| format!("{}: {why}", mark.display()))
     }
+}
+
+/// What `go mod download` tells of a module.
+#[derive(serde::Deserialize)]
+struct Downloaded {
+    #[serde(rename = "Dir")]
+    dir: PathBuf,
 }
 
 /// The smallest project that depends on `spec`, which is `group:artifact:version`.

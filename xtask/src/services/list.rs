@@ -19,10 +19,23 @@ pub(crate) struct Counterpart {
     pip: Option<String>,
     npm: Option<String>,
     maven: Option<String>,
+    go: Option<Go>,
     pub(super) detect: Vec<String>,
     /// The command that starts it, where it is a server.
     pub(super) start: Option<Vec<String>>,
     pub(super) variables: BTreeMap<String, String>,
+}
+
+/// A program in a module of Go, which is built here.
+#[derive(Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Go {
+    /// `module@version`.
+    pub(super) module: String,
+    /// The folder of the program in it.
+    pub(super) program: String,
+    /// The file in which the program looks for its version, where the module comes without it.
+    pub(super) version_file: Option<String>,
 }
 
 /// Whether continuous integration can go without it.
@@ -40,6 +53,7 @@ pub(super) enum Package<'a> {
     Pip(&'a str),
     Npm(&'a str),
     Maven(&'a str),
+    Go(&'a Go),
 }
 
 impl fmt::Display for Need {
@@ -68,6 +82,13 @@ pub(super) fn parse(text: &str) -> Result<Vec<Counterpart>> {
     Ok(list.counterpart)
 }
 
+impl Go {
+    /// The version of the module.
+    pub(super) fn version(&self) -> Option<&str> {
+        self.module.split_once('@').map(|(_, version)| version)
+    }
+}
+
 impl Counterpart {
     /// The package that brings it.
     pub(super) fn package(&self) -> Package<'_> {
@@ -75,13 +96,19 @@ impl Counterpart {
         let pip = self.pip.as_deref().map(Package::Pip);
         let npm = self.npm.as_deref().map(Package::Npm);
         let maven = self.maven.as_deref().map(Package::Maven);
-        apt.or(pip).or(npm).or(maven).expect("the list was checked: one of them is there")
+        let go = self.go.as_ref().map(Package::Go);
+        apt.or(pip).or(npm).or(maven).or(go).expect("the list was checked: one of them is there")
     }
 
     fn check(&self) -> Result {
         let packages = [&self.apt, &self.pip, &self.npm, &self.maven].into_iter().flatten().count();
-        if packages != 1 {
-            return Err("exactly one of apt, pip, npm and maven must name the package that brings it".into());
+        if packages + usize::from(self.go.is_some()) != 1 {
+            return Err(
+                "exactly one of apt, pip, npm, maven and go must name the package that brings it".into()
+            );
+        }
+        if self.go.as_ref().is_some_and(|go| go.version().is_none()) {
+            return Err("go.module must be module@version".into());
         }
         if self.maven.as_ref().is_some_and(|spec| spec.split(':').count() != 3) {
             return Err("maven must be group:artifact:version".into());
@@ -127,9 +154,13 @@ mod tests {
     #[test]
     fn a_wrong_entry_is_refused_by_name() {
         assert!(
-            refused("apt = \"netcat-openbsd\"", "").contains("nc: exactly one of apt, pip, npm and maven")
+            refused("apt = \"netcat-openbsd\"", "")
+                .contains("nc: exactly one of apt, pip, npm, maven and go")
         );
         assert!(refused("apt = \"netcat-openbsd\"", "maven = \"a:b\"").contains("group:artifact:version"));
+        let go = "go = { module = \"example.org/x\", program = \"cmd/x\" }";
+        assert!(refused("apt = \"netcat-openbsd\"", go).contains("module@version"));
+        assert!(refused("apt =", &format!("{go}\napt =")).contains("exactly one"));
         assert!(refused("apt =", "pip = \"x\"\napt =").contains("exactly one"));
         assert!(refused("\"required\"", "\"optional\"").contains("names its double"));
         assert!(refused("apt =", "double = \"x\"\napt =").contains("has no double"));

@@ -96,8 +96,9 @@ impl Place {
             list::Package::Pip(spec) | list::Package::Npm(spec) | list::Package::Maven(spec) => {
                 self.mark(spec).is_file()
             }
+            list::Package::Go(go) => self.mark(&go.module).is_file(),
         };
-        let mut words = counterpart.detect.iter().map(|word| self.filled(word));
+        let mut words = counterpart.detect.iter().map(|word| self.filled_for(counterpart, word));
         let Some(program) = words.next() else { return false };
         installed && answers(Command::new(program).args(words))
     }
@@ -110,12 +111,18 @@ impl Place {
             .replace("{node_modules}", &self.node().join("node_modules").to_string_lossy())
     }
 
+    /// The same, with the places of what is `counterpart`'s alone.
+    fn filled_for(&self, counterpart: &Counterpart, text: &str) -> String {
+        let text = self.filled(text);
+        match counterpart.package() {
+            list::Package::Maven(spec) => text.replace("{jars}", &self.jars(spec).to_string_lossy()),
+            list::Package::Go(go) => text.replace("{program}", &self.program(go).to_string_lossy()),
+            _ => text,
+        }
+    }
+
     fn variables(&self, counterpart: &Counterpart) -> BTreeMap<String, String> {
-        let jars = match counterpart.package() {
-            list::Package::Maven(spec) => self.jars(spec).to_string_lossy().into_owned(),
-            _ => String::new(),
-        };
-        let filled = |value: &String| self.filled(value).replace("{jars}", &jars);
+        let filled = |value: &String| self.filled_for(counterpart, value);
         counterpart.variables.iter().map(|(name, value)| (name.clone(), filled(value))).collect()
     }
 
@@ -139,6 +146,11 @@ impl Place {
     /// Where the jars of this very version are.
     fn jars(&self, spec: &str) -> PathBuf {
         self.folder.join("java").join(spec.replace(':', "-"))
+    }
+
+    /// Where the program of this very version is.
+    fn program(&self, go: &list::Go) -> PathBuf {
+        self.folder.join("go").join(go.module.replace(['/', '@', '.'], "-"))
     }
 
     /// What says that this very version was installed.
@@ -246,6 +258,23 @@ mod tests {
         let services = services(text);
         let told = services.place.variables(&services.list[0]);
         assert_eq!(told["HAUL_X"], "/nowhere/services/java/org.x-x-2/*");
+    }
+
+    #[test]
+    fn a_program_of_go_is_looked_for_and_told_where_it_is_built() {
+        let text = r#"
+            [[counterpart]]
+            name = "x"
+            what = "x"
+            need = "required"
+            go = { module = "example.org/x@v1.2.0", program = "cmd/x" }
+            detect = ["{program}", "--version"]
+            variables = { HAUL_X = "{program}" }
+        "#;
+        let services = services(text);
+        let told = services.place.variables(&services.list[0]);
+        assert_eq!(told["HAUL_X"], "/nowhere/services/go/example-org-x-v1-2-0");
+        assert_eq!(names(&services.missing()), "x");
     }
 
     #[test]
