@@ -64,6 +64,8 @@ pub use haul_log as log;
 pub use haul_mem as mem;
 #[cfg(feature = "mock")]
 pub use haul_mock as mock;
+#[cfg(feature = "mongodb")]
+pub use haul_mongodb as mongodb;
 #[cfg(feature = "nats")]
 pub use haul_nats as nats;
 #[cfg(feature = "null")]

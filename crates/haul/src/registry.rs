@@ -27,6 +27,7 @@ pub fn registry() -> Registry {
         "file" haul_file ["file"];
         "kafka" haul_kafka ["kafka"];
         "log" haul_log ["log"];
+        "mongodb" haul_mongodb ["mongodb"];
         "nats" haul_nats ["nats", "nats+tls"];
         "null" haul_null ["null"];
         "postgres" haul_postgres ["postgres", "postgresql"];
@@ -60,6 +61,7 @@ mod tests {
         ("file", "file", cfg!(feature = "file"), &["deliver", "read"]),
         ("kafka", "kafka", cfg!(feature = "kafka"), &["deliver", "read"]),
         ("log", "log", cfg!(feature = "log"), &["deliver"]),
+        ("mongodb", "mongodb", cfg!(feature = "mongodb"), &["deliver"]),
         ("nats", "nats", cfg!(feature = "nats"), &["deliver", "read"]),
         ("nats+tls", "nats", cfg!(feature = "nats"), &["deliver", "read"]),
         ("null", "null", cfg!(feature = "null"), &["deliver"]),
