@@ -128,4 +128,9 @@ mod pages {
     mod sessions {}
     #[doc = include_str!("../../../docs/migration/realtime.md")]
     mod realtime {}
+    #[doc = include_str!("../../../docs/guides/scale-out.md")]
+    mod scale_out {}
+    #[cfg(all(feature = "config", feature = "callback", feature = "log", feature = "mock"))]
+    #[doc = include_str!("../../../docs/migration/delivery.md")]
+    mod delivery {}
 }
