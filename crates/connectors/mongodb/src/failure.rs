@@ -13,9 +13,9 @@ pub(crate) fn failed(why: &MongoError) -> Error {
         Mongo::Command(said) => return refused(said.code, &said.code_name, &said.message),
         Mongo::Authentication { .. } => (Kind::Unauthorized, Status::Permanent, Sent::No),
         Mongo::InvalidTlsConfig { .. } => (Kind::Tls, Status::Permanent, Sent::No),
-        Mongo::InvalidArgument { .. } | Mongo::IncompatibleServer { .. } => {
-            (Kind::Config, Status::Permanent, Sent::No)
-        }
+        // The client itself does not like a document.
+        Mongo::InvalidArgument { .. } => (Kind::Rejected, Status::Permanent, Sent::No),
+        Mongo::IncompatibleServer { .. } => (Kind::Config, Status::Permanent, Sent::No),
         // The client has no other word for it.
         Mongo::ServerSelection { .. } if text.contains("invalid peer certificate") => {
             (Kind::Tls, Status::Permanent, Sent::No)

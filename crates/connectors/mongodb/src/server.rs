@@ -53,14 +53,15 @@ impl Connector {
         }
     }
 
-    /// The client, made if there is none. Errors: nothing was sent.
+    /// The client, made if there is none. Errors: `Config`, such as files for TLS that cannot be read.
     pub(crate) async fn client(&self) -> Result<Client> {
         let mut current = self.current.lock().await;
         if let Some(client) = &*current {
             return Ok(client.clone());
         }
-        let options = ClientOptions::parse(self.connection.clone()).await.map_err(|why| failed(&why))?;
-        let client = Client::with_options(options).map_err(|why| failed(&why))?;
+        let wrong = |why: mongodb::error::Error| Error::new(ErrorKind::Config, why.kind.to_string());
+        let options = ClientOptions::parse(self.connection.clone()).await.map_err(wrong)?;
+        let client = Client::with_options(options).map_err(wrong)?;
         Ok(current.insert(client).clone())
     }
 

@@ -143,6 +143,19 @@ async fn an_insert_that_is_refused_for_one_of_its_documents_is_tried_without_it(
 }
 
 #[tokio::test]
+async fn one_that_is_too_large_for_this_server_fails_alone() {
+    let server = Scripted::taking(1000, []).await;
+    let large = "x".repeat(1000);
+    let sink = sink(&server.url(""));
+    let outcomes = soon("the outcomes", sink.deliver_all(texts(&["1", &large, "3"]))).await.unwrap();
+    let there: Vec<_> = outcomes.iter().map(Result::is_ok).collect();
+    assert_eq!(there, [true, false, true]);
+    let why = outcomes[1].as_ref().unwrap_err();
+    assert_eq!(facts(why), (ErrorKind::Rejected, Status::Permanent, Sent::No), "{why}");
+    assert!(why.to_string().contains("must be within 1000 bytes"), "{why}");
+}
+
+#[tokio::test]
 async fn a_connection_that_ends_before_the_answer_leaves_a_maybe() {
     let server = Scripted::start([Says::Nothing]).await;
     let sink = sink(&server.url("retryWrites=false"));

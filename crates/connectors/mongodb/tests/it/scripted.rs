@@ -28,6 +28,11 @@ pub(crate) struct Scripted {
 impl Scripted {
     /// Answers inserts with these, one after the other, and then with success.
     pub(crate) async fn start(script: impl IntoIterator<Item = Says>) -> Self {
+        Self::taking(16 << 20, script).await
+    }
+
+    /// The same, with documents of so many bytes at most.
+    pub(crate) async fn taking(largest: i32, script: impl IntoIterator<Item = Says>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let script = Arc::new(Mutex::new(script.into_iter().collect()));
@@ -36,7 +41,7 @@ impl Scripted {
         let accepting = tokio::spawn(async move {
             loop {
                 let stream = listener.accept().await.unwrap().0;
-                tokio::spawn(serve(stream, script_too.clone(), inserts_too.clone()));
+                tokio::spawn(serve(stream, largest, script_too.clone(), inserts_too.clone()));
             }
         });
         Self { port, script, inserts, accepting: accepting.abort_handle() }
@@ -64,6 +69,7 @@ impl Drop for Scripted {
 
 async fn serve(
     mut stream: TcpStream,
+    largest: i32,
     script: Arc<Mutex<VecDeque<Says>>>,
     inserts: Arc<Mutex<Vec<(Document, usize)>>>,
 ) -> std::io::Result<()> {
@@ -86,7 +92,7 @@ async fn serve(
             }
             Some("hello" | "isMaster" | "ismaster") => doc! {
                 "ok": 1, "isWritablePrimary": true, "ismaster": true, "helloOk": true,
-                "maxBsonObjectSize": 16 << 20, "maxMessageSizeBytes": 48_000_000, "maxWriteBatchSize": 100_000,
+                "maxBsonObjectSize": largest, "maxMessageSizeBytes": 48_000_000, "maxWriteBatchSize": 100_000,
                 "minWireVersion": 0, "maxWireVersion": 21,
             },
             Some("find") => doc! { "ok": 1, "cursor": { "id": 0_i64, "ns": "db.c", "firstBatch": [] } },
