@@ -127,7 +127,7 @@ fn receivers(page: &mut Page, routes: &[RouteStatus]) {
 
 /// What the layers of each route know; `layer` is their place among those, the outermost 1.
 fn layers(page: &mut Page, routes: &[RouteStatus]) {
-    let mut families: BTreeMap<&str, (&str, &str, Vec<(String, u64)>)> = BTreeMap::new();
+    let mut families: BTreeMap<&str, Family> = BTreeMap::new();
     for route in routes {
         for (at, layer) in route.layers.iter().enumerate() {
             let labels = labels(["route", "layer"], [&route.name, &(at + 1).to_string()]);
@@ -142,6 +142,10 @@ fn layers(page: &mut Page, routes: &[RouteStatus]) {
     }
 }
 
+/// Kind and help, and the values with their labels.
+type Family = (&'static str, &'static str, Vec<(String, u64)>);
+
+/// Name, kind, help and value.
 type Number = (&'static str, &'static str, &'static str, u64);
 
 fn numbers(layer: &LayerStatus) -> Vec<Number> {

@@ -52,7 +52,7 @@ fn routes(folder: &Path, round: usize) -> String {
         1 + 100 * (round % 2),
     );
     text += &format!("[[route]]\nname = 'down{}'\nsink = 'tcp://127.0.0.1:1'\n", round % 2);
-    if round % 2 == 0 {
+    if round.is_multiple_of(2) {
         text += &format!("[[route]]\nname = 'comes'\nsink = '{}'\n", file("comes/all"));
     }
     text
