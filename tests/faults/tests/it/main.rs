@@ -1,4 +1,5 @@
-//! Sessions over real transports, behind networks that fail; and the networks themselves.
+//! Sessions over real transports, behind networks that fail, and the networks themselves; random stacks of layers over sinks
+//! that fail.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
@@ -6,6 +7,7 @@ mod browser;
 mod clocks;
 mod crowds;
 mod datagrams;
+mod history;
 mod moves;
 mod namespaces;
 mod outages;
