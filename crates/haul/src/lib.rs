@@ -66,6 +66,8 @@ pub use haul_mem as mem;
 pub use haul_mock as mock;
 #[cfg(feature = "mongodb")]
 pub use haul_mongodb as mongodb;
+#[cfg(feature = "mqtt")]
+pub use haul_mqtt as mqtt;
 #[cfg(feature = "nats")]
 pub use haul_nats as nats;
 #[cfg(feature = "null")]

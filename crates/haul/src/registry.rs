@@ -28,6 +28,7 @@ pub fn registry() -> Registry {
         "kafka" haul_kafka ["kafka"];
         "log" haul_log ["log"];
         "mongodb" haul_mongodb ["mongodb"];
+        "mqtt" haul_mqtt ["mqtt", "mqtts"];
         "nats" haul_nats ["nats", "nats+tls"];
         "null" haul_null ["null"];
         "postgres" haul_postgres ["postgres", "postgresql"];
@@ -62,6 +63,8 @@ mod tests {
         ("kafka", "kafka", cfg!(feature = "kafka"), &["deliver", "read"]),
         ("log", "log", cfg!(feature = "log"), &["deliver"]),
         ("mongodb", "mongodb", cfg!(feature = "mongodb"), &["deliver"]),
+        ("mqtt", "mqtt", cfg!(feature = "mqtt"), &["deliver", "read"]),
+        ("mqtts", "mqtt", cfg!(feature = "mqtt"), &["deliver", "read"]),
         ("nats", "nats", cfg!(feature = "nats"), &["deliver", "read"]),
         ("nats+tls", "nats", cfg!(feature = "nats"), &["deliver", "read"]),
         ("null", "null", cfg!(feature = "null"), &["deliver"]),

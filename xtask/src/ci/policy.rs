@@ -22,6 +22,8 @@ pub(super) const SIDEWAYS: &[(&str, &str)] = &[
     // So is WebTransport, whose streams and datagrams are QUIC's.
     ("haul-wt", "haul-tls"),
     ("haul-wt", "haul-quic"),
+    // mqtts:// is TLS below MQTT.
+    ("haul-mqtt", "haul-tls"),
     // nats:// over TLS, with haul's options for it.
     ("haul-nats", "haul-tls"),
 ];
