@@ -12,5 +12,6 @@ pub(crate) struct Args {
 
 /// Builds the benchmark for release and runs it.
 pub(crate) fn run(args: Args) -> Result {
-    succeed(cargo().args(["run", "--profile", "bench", "--package", "haul-bench", "--"]).args(args.rest))
+    let build = ["run", "--profile", "bench", "--package", "haul-bench", "--features", "connectors", "--"];
+    succeed(cargo().args(build).args(args.rest))
 }

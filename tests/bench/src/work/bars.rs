@@ -4,7 +4,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::journal::Disk;
-use super::nats::Nats;
 use super::{Bar, Outcome, Row, load};
 use crate::measure::{Pairs, Ratio, Run, Sample};
 use crate::peers::{codec, fastws, haul, tungstenite};
@@ -28,6 +27,11 @@ impl<'a> Bars<'a> {
         self.rows
     }
 
+    /// Whether the bar of this name is asked for.
+    pub(super) fn wants(&self, name: &str) -> bool {
+        name.contains(self.filter)
+    }
+
     /// A ratio; the pairs, if it is measured at all.
     pub(super) fn ratio(
         &mut self,
@@ -37,7 +41,7 @@ impl<'a> Bars<'a> {
         other: impl FnMut(Duration) -> Sample,
     ) -> Option<Pairs> {
         let name = format!("{name} vs {peer}");
-        if !name.contains(self.filter) {
+        if !self.wants(&name) {
             return None;
         }
         eprintln!("measuring {name}");
@@ -183,20 +187,6 @@ impl<'a> Bars<'a> {
         if let Some(row) = self.rows.get_mut(before) {
             row.note = disk.note();
         }
-    }
-
-    pub(crate) fn nats(&mut self) {
-        let (name, peer) = ("nats, JetStream, 1000 on their way, 200 B", "async-nats");
-        if !format!("{name} vs {peer}").contains(self.filter) {
-            return;
-        }
-        let Some(nats) = Nats::start() else { return };
-        self.ratio(
-            name,
-            ("packets/s", peer, Bar::AtLeast(0.9)),
-            |length| nats.haul(length),
-            |length| nats.by_hand(length),
-        );
     }
 
     pub(crate) fn alone(&mut self) {

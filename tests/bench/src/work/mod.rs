@@ -1,13 +1,26 @@
 //! The bars: what is measured, against whom, and what must be reached.
 
+#[cfg(feature = "connectors")]
+mod amqp;
 mod bars;
 mod journal;
+#[cfg(feature = "connectors")]
+mod kafka;
 pub(crate) mod load;
+#[cfg(feature = "connectors")]
 mod nats;
 mod network;
+#[cfg(feature = "connectors")]
+mod postgres;
 mod quic;
+#[cfg(feature = "connectors")]
+mod redis;
+#[cfg(feature = "connectors")]
+mod servers;
 pub(crate) mod sse;
 pub(crate) mod stack;
+#[cfg(feature = "connectors")]
+mod stored;
 
 use std::path::Path;
 
@@ -68,7 +81,8 @@ pub(crate) fn all(run: &Run, filter: &str, folder: &Path) -> Vec<Row> {
     bars.session();
     bars.network();
     bars.journal(folder);
-    bars.nats();
+    #[cfg(feature = "connectors")]
+    bars.servers();
     bars.alone();
     bars.into_rows()
 }

@@ -3,46 +3,34 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::future::IntoFuture as _;
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_nats::jetstream::{self, stream};
 use bytes::Bytes;
-use haul_core::{DeliverAll as _, Packet, Result, Template};
+use haul_core::Template;
 use haul_nats::{NatsConfig, NatsSink, Server};
 use tempfile::TempDir;
 
 use super::load::runtime;
-use crate::measure::{Sample, cpu_seconds};
-
-const WINDOW: usize = 1000;
-const PAYLOAD: [u8; 200] = [b'7'; 200];
+use super::stored::{PAYLOAD, Program, WINDOW, again, batches, free_port};
+use crate::measure::Sample;
 
 /// A server of our own, and a stream for each measurement.
 pub(crate) struct Nats {
-    program: Child,
     port: u16,
     streams: Cell<u32>,
+    _program: Program,
     _folder: TempDir,
 }
 
 impl Nats {
     /// `None` after saying what did not run.
     pub(crate) fn start() -> Option<Self> {
-        let mut command = haul_services::nats_server()?;
+        let (mut command, port) = (haul_services::nats_server()?, free_port());
         let folder = TempDir::new().expect("a folder of our own");
-        let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
-        let port = free.expect("a free port").port();
         command.args(["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd"]).arg(folder.path());
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        let program = command.spawn().expect("nats-server starts");
-        let nats = Self { program, port, streams: Cell::new(0), _folder: folder };
-        let begun = Instant::now();
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(begun.elapsed() < Duration::from_secs(60), "nats-server does not listen after 60 s");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Some(nats)
+        let program = Program::start(command, port);
+        Some(Self { port, streams: Cell::new(0), _program: program, _folder: folder })
     }
 
     /// The client, and a stream that keeps little, so that the disk does not fill.
@@ -56,34 +44,25 @@ impl Nats {
         (context, name)
     }
 
-    /// Batches of haul's sink: stored packets per second.
+    /// Batches of haul's sink.
     pub(crate) fn haul(&self, length: Duration) -> Sample {
         runtime().block_on(async {
             let (_, stream) = self.stream().await;
             let server = Server::new(format!("nats://127.0.0.1:{}", self.port));
             let subject = Template::parse(&stream).expect("a plain subject");
             let sink = NatsSink::new(NatsConfig { pipeline: WINDOW, ..NatsConfig::new(server, subject) });
-            let sink = sink.expect("a right configuration");
-            let packet = Packet::text_from_utf8(Bytes::from_static(&PAYLOAD)).expect("digits");
-            sink.deliver_all(vec![packet.clone()]).await.expect("the server takes it");
-            let (cpu, begun, mut stored) = (cpu_seconds(), Instant::now(), 0);
-            while begun.elapsed() < length {
-                let outcomes = sink.deliver_all(vec![packet.clone(); 4 * WINDOW]).await;
-                let outcomes: Result<Vec<_>> = outcomes.expect("the server takes them").into_iter().collect();
-                stored += outcomes.expect("each is stored").len() as u64;
-            }
-            sample(stored, begun, cpu)
+            batches(sink.expect("a right configuration"), 1, 4 * WINDOW, length).await
         })
     }
 
-    /// The client, with as many acknowledgements awaited: stored messages per second.
+    /// The client, with as many acknowledgements awaited.
     pub(crate) fn by_hand(&self, length: Duration) -> Sample {
         runtime().block_on(async {
             let (context, stream) = self.stream().await;
             let mut acks = VecDeque::with_capacity(WINDOW);
-            let (cpu, begun, mut stored) = (cpu_seconds(), Instant::now(), 0);
-            while begun.elapsed() < length {
-                for _ in 0..4 * WINDOW {
+            again(length, async || {
+                let mut stored = 0;
+                for _ in 0..WINDOW {
                     if acks.len() == WINDOW {
                         let ack: jetstream::context::PublishAckFuture = acks.pop_front().expect("it is full");
                         ack.into_future().await.expect("it is stored");
@@ -92,24 +71,9 @@ impl Nats {
                     let ack = context.publish(stream.clone(), Bytes::from_static(&PAYLOAD)).await;
                     acks.push_back(ack.expect("the server takes it"));
                 }
-            }
-            for ack in acks {
-                ack.await.expect("it is stored");
-                stored += 1;
-            }
-            sample(stored, begun, cpu)
+                stored
+            })
+            .await
         })
-    }
-}
-
-fn sample(stored: u64, begun: Instant, cpu: f64) -> Sample {
-    let seconds = begun.elapsed().as_secs_f64();
-    Sample { value: stored as f64 / seconds, cpu: (cpu_seconds() - cpu) / stored.max(1) as f64 }
-}
-
-impl Drop for Nats {
-    fn drop(&mut self) {
-        let _ = self.program.kill();
-        let _ = self.program.wait();
     }
 }
