@@ -14,7 +14,6 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::config::{Qos, Server};
 use crate::driver::{Driver, Inlet, Parts};
-use crate::failure::lost;
 use crate::link::{Limits, Link};
 use crate::wire;
 
@@ -89,14 +88,14 @@ impl Broker {
         let mut hello = BytesMut::new();
         let written = self.hello(&purpose).write(&None, &self.login, &mut hello);
         written.map_err(|why| Error::new(ErrorKind::Internal, why.to_string()))?;
-        socket.write_all(&hello).await.map_err(|why| lost(&why))?;
-        socket.flush().await.map_err(|why| lost(&why))?;
+        socket.write_all(&hello).await.map_err(failed)?;
+        socket.flush().await.map_err(failed)?;
         let mut inbox = BytesMut::new();
         let answer = loop {
             if let Some(answer) = wire::connack(&mut inbox, CONNACK)? {
                 break answer;
             }
-            if socket.read_buf(&mut inbox).await.map_err(|why| lost(&why))? == 0 {
+            if socket.read_buf(&mut inbox).await.map_err(failed)? == 0 {
                 let why =
                     "the broker ended the connection and said nothing: does it speak MQTT 5, and TLS or not?";
                 return Err(Error::new(ErrorKind::Connect, why));

@@ -119,7 +119,7 @@ impl<S: AsyncRead + AsyncWrite> Driver<S> {
             },
             Err(why) => why,
         };
-        // Nobody else sets it.
+        // Whoever cut it, or found it broken before, has said why.
         let _ = self.waiting.ended.set(why);
     }
 

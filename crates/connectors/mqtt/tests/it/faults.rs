@@ -17,7 +17,8 @@ async fn delivered(sink: &MqttSink, text: &'static str) {
 
 #[tokio::test]
 async fn a_broker_that_is_not_there_is_said_to_have_got_nothing() {
-    let sink = sink(&format!("mqtt://127.0.0.1:{}/x", closed_port()));
+    let (_held, port) = closed_port();
+    let sink = sink(&format!("mqtt://127.0.0.1:{port}/x"));
     for why in [sink.ready().await.unwrap_err(), sink.deliver(Packet::text("x")).await.unwrap_err()] {
         assert_eq!(
             (why.kind(), why.status(), why.sent()),

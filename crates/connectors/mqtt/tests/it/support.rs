@@ -1,7 +1,6 @@
 //! Brokers, and who hears what they are told.
 
 use std::io::{BufRead, BufReader};
-use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,6 +9,7 @@ use bytes::Bytes;
 use haul_core::{Endpoint, Level, Packet, Receipt};
 use haul_mqtt::{MqttConfig, MqttSink, MqttSource, SubscriptionConfig};
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 use tokio::sync::{Mutex, mpsc};
 
 /// How long anything may take.
@@ -35,13 +35,13 @@ impl Mosquitto {
         let path = folder.path().to_str().unwrap();
         // Somebody may take a port between our looking and the broker's listening.
         for _ in 0..5 {
-            let port = closed_port();
+            let port = free_port();
             let config = format!(
                 "listener {port} 127.0.0.1\n{more}\nuser root\npersistence true\npersistence_location {path}/\n\
                  max_queued_messages 100000\nqueue_qos0_messages true\n"
             );
             std::fs::write(folder.path().join("mosquitto.conf"), config).unwrap();
-            if let Some(program) = run(port, &folder) {
+            if let Some(program) = run(&folder) {
                 return Some(Self { port, folder, program });
             }
         }
@@ -123,7 +123,7 @@ impl Mosquitto {
         let started = Instant::now();
         self.program = loop {
             // The port may still be somebody else's way out.
-            match run(self.port, &self.folder) {
+            match run(&self.folder) {
                 Some(program) => break program,
                 None => assert!(started.elapsed() < PATIENCE, "mosquitto does not start again"),
             }
@@ -132,18 +132,18 @@ impl Mosquitto {
 }
 
 /// A broker that listens; `None`, if it ended instead.
-fn run(port: u16, folder: &TempDir) -> Option<Child> {
+fn run(folder: &TempDir) -> Option<Child> {
     let log = std::fs::File::create(folder.path().join("log")).unwrap();
     let mut command = haul_services::mosquitto().expect("it was there");
     command.arg("-c").arg(folder.path().join("mosquitto.conf"));
     let mut program = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
     let started = Instant::now();
     loop {
-        let listens = TcpStream::connect(("127.0.0.1", port)).is_ok();
         if program.try_wait().unwrap().is_some() {
             return None;
         }
-        if listens {
+        // Somebody else may listen at its port: what it says itself counts.
+        if std::fs::read_to_string(folder.path().join("log")).unwrap().contains(" running") {
             return Some(program);
         }
         assert!(started.elapsed() < PATIENCE, "mosquitto does not listen after 60 s");
@@ -255,9 +255,17 @@ pub(crate) fn source(url: &str) -> MqttSource {
     MqttSource::new(SubscriptionConfig::from_endpoint(&Endpoint::parse(url).unwrap()).unwrap()).unwrap()
 }
 
-/// A port where nobody listens.
-pub(crate) fn closed_port() -> u16 {
+/// A port that nobody has.
+fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A port where nobody listens, as long as this is held.
+pub(crate) fn closed_port() -> (TcpSocket, u16) {
+    let held = TcpSocket::new_v4().unwrap();
+    held.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let port = held.local_addr().unwrap().port();
+    (held, port)
 }
 
 /// Packets with the numbers of this range.
