@@ -85,7 +85,7 @@ test("a POST that is not taken is sent again for 10 s", LATE, async (t) => {
     let why;
     connection.closed.catch((error) => (why = error));
     await connection.send("once");
-    await until("the end", () => (go(10), why));
+    await until("the end", () => (go(50), why));
     assert.equal(why.status, "transient");
     assert.ok(Date.now() - began >= 10_000 && server.of("POST").length > 1);
 });
