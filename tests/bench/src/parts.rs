@@ -4,7 +4,7 @@
 use std::io::{BufRead, BufReader, Lines};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use crate::work::{sse, stack};
+use crate::work::{outbox, sse, stack};
 use crate::{crowd, memory};
 
 /// This program, running again as one of its parts.
@@ -61,6 +61,8 @@ pub(crate) fn run(words: &[String]) {
         ["connections", url, count] => print(&memory::connections(url, number(count))),
         ["sse-connections", end, count] => print(&sse::connections(end, number(count))),
         ["stack", layers, filter] => print(&stack::cost(number(layers), filter)),
+        ["outbox-open", dir] => print(&outbox::open(dir)),
+        ["outbox-gateway", dir] => print(&outbox::gateway(dir)),
         ["crowd", url, count] => print(&crowd::serve(url, number(count))),
         ["crowd-clients", url, count] => crowd::clients(url, number(count)),
         _ => panic!("no part is called {words:?}"),

@@ -10,6 +10,7 @@ pub(crate) mod load;
 #[cfg(feature = "connectors")]
 mod nats;
 mod network;
+pub(crate) mod outbox;
 #[cfg(feature = "connectors")]
 mod postgres;
 mod quic;
@@ -81,6 +82,7 @@ pub(crate) fn all(run: &Run, filter: &str, folder: &Path) -> Vec<Row> {
     bars.session();
     bars.network();
     bars.journal(folder);
+    bars.outbox(folder);
     #[cfg(feature = "connectors")]
     bars.servers();
     bars.alone();
