@@ -339,6 +339,11 @@ impl Drop for Waiting {
 
 impl Waiter {
     fn tell(self, what: Result<u8>) {
+        if let (Err(why), Some(place)) = (&what, &self.answer.place)
+            && why.status() == Status::Transient
+        {
+            place.failure.get_or_init(|| why.clone());
+        }
         // Who waits no more need not know.
         let _ = self.answer.to.send(what);
     }

@@ -32,7 +32,13 @@ pub(crate) enum What {
 /// Who waits for an answer, and the place that is kept for it: also for one who waits no more.
 pub(crate) struct Answer {
     pub(crate) to: oneshot::Sender<Result<u8>>,
-    pub(crate) _place: Option<OwnedSemaphorePermit>,
+    pub(crate) place: Option<Place>,
+}
+
+/// A place among the publishings that are not answered, and where a failure that may pass is noted before it is free again.
+pub(crate) struct Place {
+    pub(crate) _place: OwnedSemaphorePermit,
+    pub(crate) failure: Arc<OnceLock<Error>>,
 }
 
 /// An answer to come.
@@ -80,9 +86,13 @@ impl Link {
         let _ = timeout(GOODBYE, self.driver).await;
     }
 
-    /// Publishes as soon as there is a place. Errors: nothing was sent.
-    pub(crate) async fn publish(&self, publish: Publish) -> Result<Answered> {
+    /// Publishes as soon as there is a place, unless `failure` is known by then. Errors: nothing was sent.
+    pub(crate) async fn publish(&self, publish: Publish, failure: &Arc<OnceLock<Error>>) -> Result<Answered> {
         let place = self.places.clone().acquire_owned().await.map_err(|_| over())?;
+        if let Some(why) = failure.get() {
+            return Err(why.not_tried());
+        }
+        let place = Place { _place: place, failure: failure.clone() };
         self.request(What::Publish(publish), Some(place)).await
     }
 
@@ -95,7 +105,7 @@ impl Link {
         answered(self.request(What::Ping, None).await?).await.map(drop)
     }
 
-    async fn request(&self, what: What, place: Option<OwnedSemaphorePermit>) -> Result<Answered> {
+    async fn request(&self, what: What, place: Option<Place>) -> Result<Answered> {
         request(&self.requests, what, place).await.map_err(|_| self.why().with_sent(Sent::No))
     }
 
@@ -125,13 +135,9 @@ impl Settler {
     }
 }
 
-async fn request(
-    requests: &mpsc::Sender<Request>,
-    what: What,
-    place: Option<OwnedSemaphorePermit>,
-) -> Result<Answered> {
+async fn request(requests: &mpsc::Sender<Request>, what: What, place: Option<Place>) -> Result<Answered> {
     let (to, answered) = oneshot::channel();
-    let request = Request { what, answer: Answer { to, _place: place } };
+    let request = Request { what, answer: Answer { to, place } };
     requests.send(request).await.map_err(|_| over())?;
     Ok(answered)
 }

@@ -76,7 +76,7 @@ impl MqttSink {
     }
 
     async fn publish_all(&self, link: &Link, packets: &[Packet]) -> Vec<Result<Receipt>> {
-        let failure = OnceLock::new();
+        let failure = Arc::new(OnceLock::new());
         let note = |why: &Error| {
             if why.status() == Status::Transient {
                 failure.get_or_init(|| why.clone());
@@ -90,7 +90,7 @@ impl MqttSink {
                 if failure.get().is_some() {
                     break;
                 }
-                let answer = self.publish(link, packet).await.inspect_err(note);
+                let answer = self.publish(link, packet, &failure).await.inspect_err(note);
                 if on_their_way.send(answer).await.is_err() {
                     break;
                 }
@@ -116,7 +116,12 @@ impl MqttSink {
     }
 
     /// Hands a packet over. Errors: nothing was sent.
-    async fn publish(&self, link: &Link, packet: &Packet) -> Result<Answered> {
+    async fn publish(
+        &self,
+        link: &Link,
+        packet: &Packet,
+        failure: &Arc<OnceLock<Error>>,
+    ) -> Result<Answered> {
         let publish = message::publish(packet, &self.config)?;
         // Its number has no place yet.
         let size = Publish::size(&publish) + 2;
@@ -124,7 +129,7 @@ impl MqttSink {
             let why = format!("the broker takes no packet of {size} bytes, properties and topic among them");
             return Err(Error::new(ErrorKind::TooLarge, why).with("largest", link.limits.max_packet));
         }
-        match timeout(self.config.server.timeout, link.publish(publish)).await {
+        match timeout(self.config.server.timeout, link.publish(publish, failure)).await {
             Ok(answer) => answer,
             Err(_) => {
                 link.cut(self.late());

@@ -7,6 +7,8 @@ use haul_core::{Deliver, DeliverAll, ErrorKind, Packet, Sent, Sink, Source, Stat
 use haul_faults::{Cut, TcpFaults, TcpRelay};
 use haul_mqtt::{MqttSink, MqttSource};
 use haul_tls::SelfSigned;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 use crate::support::{Ear, Mosquitto, closed_port, numbered, sink, soon, source, stored};
 
@@ -230,4 +232,44 @@ async fn through_restarts_and_pauses_all_that_was_answered_arrives_and_nothing_e
     }
     soon("all to be answered", sending).await.unwrap();
     soon("all to be read", reading).await.unwrap();
+}
+
+/// Lets in whoever comes, answers packets with these reasons, and says how many came before the connection ended.
+async fn answers(reasons: [u8; 2]) -> (u16, tokio::task::JoinHandle<usize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let broker = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut came = 0;
+        loop {
+            let (kind, length) = (stream.read_u8().await.unwrap(), stream.read_u8().await.unwrap());
+            let mut rest = vec![0; length.into()];
+            stream.read_exact(&mut rest).await.unwrap();
+            match kind >> 4 {
+                1 => stream.write_all(&[0x20, 3, 0, 0, 0]).await.unwrap(),
+                3 => {
+                    let reason = reasons.get(came).copied().unwrap_or(0);
+                    came += 1;
+                    stream.write_all(&[0x40, 3, 0, came as u8, reason]).await.unwrap();
+                }
+                _ => return came,
+            }
+        }
+    });
+    (port, broker)
+}
+
+#[tokio::test]
+async fn behind_a_refusal_that_may_pass_nothing_goes_out() {
+    let (port, broker) = answers([0, 0x97]).await;
+    let sink = sink(&format!("mqtt://127.0.0.1:{port}/x?pipeline=1"));
+    let outcomes = soon("the outcomes", sink.deliver_all(numbered(0..5))).await.unwrap();
+    assert!(outcomes[0].is_ok(), "{outcomes:?}");
+    for outcome in &outcomes[1..] {
+        let why = outcome.as_ref().unwrap_err();
+        let facts = (why.kind(), why.status(), why.sent());
+        assert_eq!(facts, (ErrorKind::Overloaded, Status::Transient, Sent::No), "{why}");
+    }
+    sink.close().await.unwrap();
+    assert_eq!(soon("the goodbye", broker).await.unwrap(), 2);
 }
