@@ -45,9 +45,9 @@ const WAITING: usize = 64;
 pub(crate) struct Http3 {
     pub(crate) quic: Connection,
     settings: watch::Receiver<bool>,
-    requests: Mutex<mpsc::Receiver<Connect>>,
-    pub(crate) bi: Mutex<mpsc::Receiver<(u64, SendStream, RecvStream)>>,
-    pub(crate) uni: Mutex<mpsc::Receiver<(u64, RecvStream)>>,
+    requests: Mutex<mpsc::Receiver<Box<Connect>>>,
+    pub(crate) bi: Mutex<mpsc::Receiver<Box<(u64, SendStream, RecvStream)>>>,
+    pub(crate) uni: Mutex<mpsc::Receiver<Box<(u64, RecvStream)>>>,
     /// A session stands on it, which closes it.
     pub(crate) agreed: bool,
     /// HTTP/3 forbids that it ends.
@@ -61,14 +61,14 @@ pub(crate) struct Connect {
     pub(crate) recv: RecvStream,
 }
 
-/// Where the tasks put what they read.
+/// Where the tasks put what they read: in boxes, as a channel has room for 32 from the beginning.
 struct Sorter {
     quic: Connection,
     deadline: Duration,
     settings: watch::Sender<bool>,
-    requests: mpsc::Sender<Connect>,
-    bi: mpsc::Sender<(u64, SendStream, RecvStream)>,
-    uni: mpsc::Sender<(u64, RecvStream)>,
+    requests: mpsc::Sender<Box<Connect>>,
+    bi: mpsc::Sender<Box<(u64, SendStream, RecvStream)>>,
+    uni: mpsc::Sender<Box<(u64, RecvStream)>>,
     /// The first stream of the session was handed over.
     begun: watch::Sender<bool>,
 }
@@ -120,7 +120,7 @@ impl Http3 {
 
     /// The client's request.
     pub(crate) async fn request(&self) -> Result<Connect> {
-        self.requests.lock().await.recv().await.ok_or_else(|| self.lost())
+        self.requests.lock().await.recv().await.map(|request| *request).ok_or_else(|| self.lost())
     }
 
     /// Asks for a session; the answer's fields come with the stream.
@@ -179,7 +179,7 @@ impl Sorter {
             Some(kind) if QPACK.contains(&kind) => drain(stream).await,
             Some(WEBTRANSPORT_UNI) => {
                 if let Ok(Some(session)) = timeout(self.deadline, read_varint(&mut stream)).await {
-                    self.put(self.uni.send((session, stream))).await;
+                    self.put(self.uni.send(Box::new((session, stream)))).await;
                 }
             }
             // Also kinds that are there so that nobody relies on there being no others (RFC 9114 section 6.2.3).
@@ -212,14 +212,14 @@ impl Sorter {
                     _ = turn.before => {}
                     _ = begun.wait_for(|begun| *begun) => {}
                 }
-                self.put(self.bi.send((session, send, recv))).await;
+                self.put(self.bi.send(Box::new((session, send, recv)))).await;
                 self.begun.send_replace(true);
             }
             Ok(Some(Err(payload))) => match fields(payload) {
                 Ok(headers) => {
-                    if let Err(refused) = self.requests.try_send(Connect { headers, send, recv }) {
+                    if let Err(refused) = self.requests.try_send(Box::new(Connect { headers, send, recv })) {
                         // One session per connection, as our settings say.
-                        reject(refused.into_inner());
+                        reject(*refused.into_inner());
                     }
                 }
                 Err(_) => drop(send.reset(REQUEST_REJECTED.into())),

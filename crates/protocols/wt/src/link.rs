@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use haul_core::{CloseReason, Error, ErrorKind, Result};
 use haul_quic::raw::{Transport, failure, varint};
 use quinn::{ConnectionError, RecvStream, SendStream, VarInt};
@@ -158,7 +158,7 @@ impl Transport for Wt {
         self.unless_over(async {
             loop {
                 let next = self.http3.bi.lock().await.recv().await;
-                let (session, send, recv) = next.ok_or_else(|| self.http3.lost())?;
+                let (session, send, recv) = *next.ok_or_else(|| self.http3.lost())?;
                 if session == self.id {
                     return Ok((send, recv));
                 }
@@ -171,7 +171,7 @@ impl Transport for Wt {
         self.unless_over(async {
             loop {
                 let (session, recv) =
-                    self.http3.uni.lock().await.recv().await.ok_or_else(|| self.http3.lost())?;
+                    *self.http3.uni.lock().await.recv().await.ok_or_else(|| self.http3.lost())?;
                 if session == self.id {
                     return Ok(recv);
                 }
@@ -182,9 +182,10 @@ impl Transport for Wt {
 
     async fn read_datagram(&self) -> Result<Bytes> {
         loop {
-            let datagram = self.connection().read_datagram().await.map_err(|why| self.lost(&why))?;
+            let mut datagram = self.connection().read_datagram().await.map_err(|why| self.lost(&why))?;
             if datagram.starts_with(&self.prefix) {
-                return Ok(datagram.slice(self.prefix.len()..));
+                datagram.advance(self.prefix.len());
+                return Ok(datagram);
             }
         }
     }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use haul_core::wire::PREFACE;
 use haul_core::{
     BoxFuture, CloseReason, Connection, Error, ErrorKind, Limits, Link, Metadata, Multiplex, PathStats,
@@ -80,7 +80,7 @@ pub struct Session<T: Transport> {
     pub(crate) transport: T,
     pub(crate) facts: Facts,
     state: Mutex<State<T>>,
-    ready: tokio::sync::Mutex<mpsc::Receiver<Arrived<T>>>,
+    ready: tokio::sync::Mutex<mpsc::Receiver<Box<Arrived<T>>>>,
 }
 
 struct State<T: Transport> {
@@ -91,7 +91,7 @@ struct State<T: Transport> {
     early: VecDeque<u64>,
 }
 
-/// A stream that the peer opened, before it is accepted.
+/// A stream that the peer opened, before it is accepted. Boxed, as a channel has room for 32 from the beginning.
 struct Arrived<T: Transport> {
     kind: Kind,
     send: T::Send,
@@ -99,7 +99,7 @@ struct Arrived<T: Transport> {
 }
 
 impl<T: Transport> Session<T> {
-    fn new(transport: T, facts: Facts) -> (Arc<Self>, mpsc::Sender<Arrived<T>>) {
+    fn new(transport: T, facts: Facts) -> (Arc<Self>, mpsc::Sender<Box<Arrived<T>>>) {
         let (ready_in, ready) = mpsc::channel(WAITING);
         let state = State { open: 0, reason: None, lanes: HashMap::new(), early: VecDeque::new() };
         (Arc::new(Self { transport, facts, state: Mutex::new(state), ready: ready.into() }), ready_in)
@@ -173,7 +173,7 @@ impl<T: Transport> Session<T> {
     /// Takes in what the peer opens and sends, until the connection ends.
     async fn drive(
         self: Arc<Self>,
-        ready: mpsc::Sender<Arrived<T>>,
+        ready: mpsc::Sender<Box<Arrived<T>>>,
         first: Option<Arc<Late<T::Send, T::Recv>>>,
     ) {
         let late = first.clone();
@@ -209,9 +209,10 @@ impl<T: Transport> Session<T> {
 
     /// Puts datagrams into the lanes of their streams.
     fn deal(&self, came: &mut Vec<Bytes>) {
-        let mut came = came.drain(..).filter_map(|datagram| {
+        let mut came = came.drain(..).filter_map(|mut datagram| {
             let (id, head) = varint::get(&datagram)?;
-            Some((id, datagram.slice(head..)))
+            datagram.advance(head);
+            Some((id, datagram))
         });
         let mut next = came.next();
         while let Some((id, first)) = next.take() {
@@ -232,7 +233,7 @@ impl<T: Transport> Session<T> {
         mut send: T::Send,
         mut recv: T::Recv,
         first: Option<Arc<Late<T::Send, T::Recv>>>,
-        ready: mpsc::Sender<Arrived<T>>,
+        ready: mpsc::Sender<Box<Arrived<T>>>,
     ) {
         let preface = async {
             let mut theirs = [0; PREFACE.len()];
@@ -256,7 +257,7 @@ impl<T: Transport> Session<T> {
             (Ok(kind), None) => {
                 // It waits for room as long as the session stands.
                 tokio::select! {
-                    _ = ready.send(Arrived { kind, send, recv }) => {}
+                    _ = ready.send(Box::new(Arrived { kind, send, recv })) => {}
                     _ = self.transport.quic().closed() => {}
                 }
             }
@@ -395,7 +396,7 @@ impl<T: Transport> Multiplex for Streams<T> {
         let session = &self.0;
         Box::pin(async move {
             let arrived = session.ready.lock().await.recv().await;
-            let Some(Arrived { kind, mut send, recv }) = arrived else {
+            let Some(arrived) = arrived else {
                 return match session.transport.quic().close_reason() {
                     None | Some(ConnectionError::ApplicationClosed(_) | ConnectionError::LocallyClosed) => {
                         Ok(None)
@@ -406,6 +407,7 @@ impl<T: Transport> Multiplex for Streams<T> {
                         .while_doing(format!("accept a stream from {}", session.facts.peer))),
                 };
             };
+            let Arrived { kind, mut send, recv } = *arrived;
             let id = number(&mut send);
             let link = session.link(kind, id, Tx::Ready(send), Rx::Ready(recv), false);
             Ok(Some(Connection::new(link, crate::spawn)))
