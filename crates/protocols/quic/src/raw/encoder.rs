@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use haul_core::wire::{self, Frame, WriteBuf};
 use haul_core::{Encoder, Error, ErrorKind, Reliability, Result};
 
+use super::bundle;
 use super::session::Session;
 use super::transport::Transport;
 
@@ -17,6 +18,7 @@ pub(crate) struct Marks {
     marks: Mutex<VecDeque<Mark>>,
 }
 
+/// Frames for datagrams, each after its length (`u16`), without bytes of the stream between them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark {
     /// Bytes of the link before it.
@@ -31,7 +33,10 @@ impl Marks {
 
     fn push(&self, mark: Mark) {
         let mut marks = self.lock();
-        marks.push_back(mark);
+        match marks.back_mut() {
+            Some(last) if last.at + last.len as u64 == mark.at => last.len += mark.len,
+            _ => marks.push_back(mark),
+        }
         self.some.store(true, Ordering::Release);
     }
 
@@ -58,9 +63,8 @@ impl<T: Transport> LinkEncoder<T> {
         Self { session, marks, room, at: 0 }
     }
 
-    /// The frame by itself, for a datagram.
+    /// The frame after its length, for a datagram.
     fn datagram(&mut self, frame: &Frame, room: usize, out: &mut WriteBuf) -> Result<()> {
-        let (before, tail) = (out.len(), out.tail().len());
         let too_large = |len: usize| {
             Error::new(ErrorKind::TooLarge, format!("an unreliable packet of {len} bytes with its head"))
                 .with("max_frame", room)
@@ -70,14 +74,22 @@ impl<T: Transport> LinkEncoder<T> {
         {
             return Err(too_large(packet.len()));
         }
-        wire::encode(frame, out)?;
-        let len = out.len() - before;
-        if len > room {
-            // All of it is small enough to stand in the tail.
-            out.tail().truncate(tail);
-            return Err(too_large(len));
+        let start = out.tail().len();
+        out.tail().extend_from_slice(&[0; bundle::LEN]);
+        wire::encode(frame, out).inspect_err(|_| out.tail().truncate(start))?;
+        // All of it is small enough to stand in the tail.
+        let tail = out.tail();
+        let len = tail.len() - start - bundle::LEN;
+        match u16::try_from(len) {
+            Ok(short) if len <= room => {
+                tail[start..start + bundle::LEN].copy_from_slice(&short.to_be_bytes())
+            }
+            _ => {
+                tail.truncate(start);
+                return Err(too_large(len));
+            }
         }
-        self.marks.push(Mark { at: self.at, len });
+        self.marks.push(Mark { at: self.at, len: bundle::LEN + len });
         Ok(())
     }
 }

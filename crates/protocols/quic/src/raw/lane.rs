@@ -6,6 +6,8 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 
+use super::bundle::Datagram;
+
 /// Bytes of datagrams that wait to be received; more are dropped and counted.
 const DATAGRAMS: usize = 256 << 10;
 
@@ -61,7 +63,7 @@ impl<R> Lane<R> {
             // A small one holds on to more than its own bytes.
             let weight = datagram.len() + 64;
             if state.weight + weight > state.bound {
-                state.dropped += 1;
+                state.dropped += Datagram::new(datagram).count();
                 continue;
             }
             state.weight += weight;
@@ -113,5 +115,19 @@ fn wake<R>(mut state: MutexGuard<'_, State<R>>) {
     drop(state);
     if let Some(reader) = reader {
         reader.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_of_a_bundle_that_is_dropped_are_counted() {
+        let bundle = [&b"\x80"[..], &b"\0\x02\0x".repeat(250)].concat();
+        let lane = Lane::<()>::early();
+        lane.push_datagrams(std::iter::repeat_n(Bytes::from(bundle), 20));
+        // 15 times 1,001 bytes, and 64 with each.
+        assert_eq!(lane.dropped(), 5 * 250);
     }
 }

@@ -12,6 +12,7 @@ use haul_core::{BoxFuture, CloseReason, Error, ErrorKind, Packet, ReadHalf, Resu
 use quinn::{ConnectionError, SendDatagramError, StoppedError, VarInt};
 use tokio::io::{AsyncRead, ReadBuf};
 
+use super::bundle::{self, Datagram};
 use super::encoder::{Mark, Marks};
 use super::lane::Lane;
 use super::link::{Rx, Tx, stranger};
@@ -78,6 +79,8 @@ pub(crate) struct OrderedRead<T: Transport> {
     lane: Arc<Lane<T::Recv>>,
     /// Datagrams that were taken from the lane.
     ready: VecDeque<Bytes>,
+    /// The one that is being read.
+    datagram: Datagram,
     max_packet: usize,
     /// Whose turn it is, so that neither starves the other.
     datagrams_first: bool,
@@ -92,17 +95,28 @@ impl<T: Transport> OrderedRead<T> {
         hold: Arc<Hold<T>>,
     ) -> Self {
         let stream = StreamRead::new(reader, Framing::Haul, max_packet);
-        Self { stream, lane, ready: VecDeque::new(), max_packet, datagrams_first: false, _hold: hold }
+        Self {
+            stream,
+            lane,
+            ready: VecDeque::new(),
+            datagram: Datagram::Read,
+            max_packet,
+            datagrams_first: false,
+            _hold: hold,
+        }
     }
 
     fn poll_datagram(&mut self, cx: &Context<'_>) -> Poll<Result<Frame>> {
-        let datagram = loop {
+        let frame = loop {
+            if let Some(frame) = self.datagram.next() {
+                break frame;
+            }
             match self.ready.pop_front() {
-                Some(datagram) => break datagram,
+                Some(datagram) => self.datagram = Datagram::new(datagram),
                 None => ready!(self.lane.poll_datagrams(cx, &mut self.ready)),
             }
         };
-        let frame = decode(datagram)?;
+        let frame = decode(frame)?;
         Poll::Ready(match &frame {
             Frame::Packet { packet, .. } if packet.len() > self.max_packet => {
                 Err(too_large(packet.len(), self.max_packet))
@@ -134,14 +148,16 @@ impl<T: Transport> ReadHalf for OrderedRead<T> {
     fn take_arrived(&mut self, packets: &mut Vec<Packet>, most: usize) {
         let before = packets.len();
         self.stream.take_arrived(packets, most);
-        // Plain binary packets, by their flags.
-        while packets.len() - before < most
-            && let Some(datagram) = self.ready.front()
-            && datagram.first() == Some(&0)
-            && datagram.len() - 1 <= self.max_packet
-        {
-            packets.push(Packet::binary(datagram.slice(1..)));
-            self.ready.pop_front();
+        while packets.len() - before < most {
+            if let Some(payload) = self.datagram.next_plain(self.max_packet) {
+                packets.push(Packet::binary(payload));
+            } else if self.datagram.is_read()
+                && let Some(next) = self.ready.pop_front()
+            {
+                self.datagram = Datagram::new(next);
+            } else {
+                return;
+            }
         }
     }
 
@@ -162,6 +178,8 @@ pub(crate) struct OrderedWrite<T: Transport> {
     said: u64,
     /// What stands before each datagram.
     head: Vec<u8>,
+    /// Bytes of a datagram after that.
+    most: usize,
     /// Where the next datagrams are.
     due: VecDeque<Mark>,
     /// Where the next datagrams are put together.
@@ -178,6 +196,7 @@ impl<T: Transport> OrderedWrite<T> {
         id: u64,
         send: Tx<T>,
         marks: Arc<Marks>,
+        room: Option<usize>,
         hold: Arc<Hold<T>>,
     ) -> Self {
         let said = if let Tx::Early(_, said) = &send { *said } else { 0 };
@@ -190,6 +209,7 @@ impl<T: Transport> OrderedWrite<T> {
             at: 0,
             said,
             head,
+            most: room.unwrap_or_default(),
             due: VecDeque::new(),
             room: BytesMut::new(),
             datagram: None,
@@ -209,14 +229,14 @@ impl<T: Transport> OrderedWrite<T> {
         self.poll_waiting(cx)
     }
 
-    /// A frame as a datagram. Small ones share their memory.
-    fn datagram(&mut self, frame: &[u8]) -> Bytes {
-        let len = self.head.len() + frame.len();
+    /// `frames` as a datagram. Small ones share their memory.
+    fn datagram(&mut self, frames: &[u8]) -> Bytes {
+        let len = self.head.len() + frames.len();
         if self.room.capacity() < len {
             self.room = BytesMut::with_capacity(ROOM.max(len));
         }
         self.room.extend_from_slice(&self.head);
-        self.room.extend_from_slice(frame);
+        bundle::put(frames, &mut self.room);
         self.room.split().freeze()
     }
 
@@ -254,16 +274,22 @@ impl<T: Transport> WriteHalf for OrderedWrite<T> {
             if self.due.is_empty() {
                 self.marks.take(&mut self.due);
             }
-            let mark = self.due.front().copied();
-            match mark {
+            match self.due.front_mut() {
                 Some(mark) if mark.at == self.at => {
-                    let datagram = self.datagram(&chunk[..mark.len]);
-                    self.due.pop_front();
-                    out.bytes.advance(mark.len);
-                    self.at += mark.len as u64;
+                    // Of what came since, the bytes may be in the next buffer.
+                    let frames = &chunk[..mark.len.min(chunk.len())];
+                    let frames = &frames[..bundle::fill(frames, self.most)];
+                    mark.at += frames.len() as u64;
+                    mark.len -= frames.len();
+                    if mark.len == 0 {
+                        self.due.pop_front();
+                    }
+                    let (datagram, len) = (self.datagram(frames), frames.len());
+                    out.bytes.advance(len);
+                    self.at += len as u64;
                     ready!(self.poll_send(cx, datagram))?;
                 }
-                _ => {
+                mark => {
                     let before = mark.map_or(usize::MAX, |mark| (mark.at - self.at) as usize);
                     let chunk = &chunk[..chunk.len().min(before)];
                     let stream = Pin::new(ready!(self.send.poll(cx))?);

@@ -140,6 +140,40 @@ async fn datagrams_go_both_ways_on_either_ends_streams() {
 }
 
 #[tokio::test]
+async fn small_unreliable_packets_that_are_sent_together_share_datagrams() {
+    let listener = listen("").await;
+    let (_endpoint, quic) = stranger(port(&listener), "haul/1").await.unwrap();
+    let (mut send, _recv) = quic.open_bi().await.unwrap();
+    send.write_all(b"haul.v1\n").await.unwrap();
+    let server = soon("the stranger", listener.accept()).await.unwrap().unwrap();
+    let packets = [Packet::text("one"), Packet::text("two").with("n", "x"), Packet::text("three")];
+    server.send_all(packets.map(Packet::unreliable)).await.unwrap();
+    let together = soon("the datagram", quic.read_datagram()).await.unwrap();
+    assert_eq!(&together[..], b"\0\x80\0\x04\x01one\0\x09\x05\x81\xa1n\xa1xtwo\0\x06\x01three");
+    server.send(Packet::text("alone").unreliable()).await.unwrap();
+    assert_eq!(&soon("the datagram", quic.read_datagram()).await.unwrap()[..], b"\0\x01alone");
+}
+
+#[tokio::test]
+async fn packets_of_either_reliability_sent_together_all_come() {
+    let (client, mut server) = pair("").await;
+    let sizes = [10, 20, 1100, 30, 40, 50, 5000, 60, 70, 80, 1000, 1000, 90];
+    let packets = sizes.iter().enumerate().map(|(at, size)| {
+        let packet = Packet::binary(vec![at as u8; *size]);
+        if at % 4 == 3 || *size > 1120 { packet } else { packet.unreliable() }
+    });
+    client.send_all(packets).await.unwrap();
+    let mut came = Vec::new();
+    for _ in sizes {
+        let packet = soon("a packet", server.recv()).await.unwrap().unwrap();
+        assert!(packet.payload().iter().all(|byte| *byte == packet.payload()[0]));
+        came.push((packet.payload()[0], packet.len()));
+    }
+    came.sort_unstable();
+    assert_eq!(came, sizes.iter().enumerate().map(|(at, size)| (at as u8, *size)).collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn an_unordered_stream_ends_after_all_of_its_packets() {
     let (client, server) = pair("?streams=8").await;
     let near = client.open(StreamOptions::unordered()).await.unwrap();
