@@ -101,9 +101,10 @@ where
     F: Future<Output = Result<Metadata>> + Send,
 {
     async fn agree(&self, quic: quinn::Connection) -> Result<Link> {
-        let mut facts = Facts::new("wt", &quic, self.quic.local_addr()?, &self.config.path, self.preface);
-        let http3 = Http3::start(quic, self.preface).await?;
+        let http3 = Http3::start(quic.clone(), self.preface).await?;
         let mut asked = Asked(http3.request().await?);
+        // A request comes when the handshake is done.
+        let mut facts = Facts::new("wt", &quic, self.quic.local_addr()?, &self.config.path, self.preface);
         let agreed = async {
             let request = asked.head(self.config.serves.as_deref())?;
             asked.describe(&request, &mut facts.facts);
@@ -141,7 +142,17 @@ where
         let peer = raw.remote_address();
         let agreed = async {
             let shown = self.certificates.current()?;
-            let shaken = async { raw.accept_with(shown)?.await };
+            // Our settings go out before the client's last word has come, a round trip sooner (RFC 9001 section 4.1.1): they
+            // are no secret, and nothing is taken from it until then.
+            let shaken = async {
+                let mut connecting = raw.accept_with(shown)?;
+                // A stream that is opened before all of a hello of several packets has come would wait for ever.
+                connecting.handshake_data().await?;
+                match connecting.into_0rtt() {
+                    Ok((quic, _)) => Ok(quic),
+                    Err(connecting) => connecting.await,
+                }
+            };
             self.agree(shaken.await.map_err(|why| failure::lost(&why))?).await
         };
         agreed.await.map_err(|why| why.while_doing(format!("accept a session of {peer}")))

@@ -7,6 +7,7 @@ mod admission;
 mod aioquic;
 mod moves;
 mod sessions;
+mod settings;
 
 use std::time::Duration;
 
