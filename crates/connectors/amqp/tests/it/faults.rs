@@ -173,7 +173,7 @@ async fn calls_to_a_server_that_never_answers_do_not_wait_for_one_another() {
     let sink = std::sync::Arc::new(sink(&url));
     // One after the other, they would take longer than we wait.
     let mut calls = tokio::task::JoinSet::new();
-    for _ in 0..100 {
+    for _ in 0..200 {
         let sink = sink.clone();
         calls.spawn(async move { sink.deliver(Packet::text("x")).await });
     }
