@@ -37,7 +37,8 @@ impl Postgres {
             self.empty().await;
             let options = format!("sslmode=disable&table=events&rows={WINDOW}");
             let url = format!("postgres://postgres@127.0.0.1:{}/postgres?{options}", self.port);
-            let config = PostgresConfig::from_endpoint(&url.parse().expect("a URL")).expect("a configuration");
+            let config =
+                PostgresConfig::from_endpoint(&url.parse().expect("a URL")).expect("a configuration");
             batches(PostgresSink::new(config).expect("a sink"), 1, 4 * WINDOW, length).await
         })
     }
