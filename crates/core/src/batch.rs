@@ -59,6 +59,12 @@ impl Input for Batch {
         Subject::Packets(self.len())
     }
 
+    fn heard(out: &mut Self::Out) {
+        for why in out.iter_mut().filter_map(|outcome| outcome.as_mut().err()) {
+            *why = why.clone().with_sent(Sent::Maybe);
+        }
+    }
+
     fn exhausted(answer: Result<Self::Out>) -> Result<Self::Out> {
         let close = |outcome: Result<Receipt>| outcome.map_err(Error::exhausted);
         match answer {

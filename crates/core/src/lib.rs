@@ -31,6 +31,7 @@ mod state;
 mod stream;
 mod subscription;
 mod template;
+mod tried;
 pub mod wire;
 
 pub use backoff::Backoff;
@@ -62,3 +63,4 @@ pub use state::{State, StateCell, StateWatch};
 pub use stream::{StreamRead, StreamWrite, exchange_prefaces};
 pub use subscription::Subscription;
 pub use template::Template;
+pub use tried::Tried;

@@ -52,6 +52,9 @@ pub trait Input: Sized + Send + 'static {
         later
     }
 
+    /// Marks failures inside an answer as of what may have been sent, by an earlier try.
+    fn heard(_out: &mut Self::Out) {}
+
     /// The answer after the last try: an outer retry leaves alone what it left undone.
     fn exhausted(answer: Result<Self::Out>) -> Result<Self::Out> {
         answer.map_err(Error::exhausted)

@@ -14,7 +14,7 @@ mod options;
 use std::fmt;
 use std::sync::Arc;
 
-use haul_core::{Error, ErrorKind, Input, Result, Sent, Service, Sink, Status};
+use haul_core::{Error, ErrorKind, Input, Result, Service, Sink, Status, Tried};
 use tokio::time::Instant;
 use tower_layer::Layer;
 
@@ -107,33 +107,23 @@ impl<S> Balance<S> {
 
 impl<In: Input, S: Service<In>> Service<In> for Balance<S> {
     async fn call(&self, mut todo: In) -> Result<In::Out> {
-        let (mut tried, mut so_far, mut seen) = (0_u64, None::<In::Out>, false);
-        let mut next = self.next(tried);
+        let (mut asked, mut tried) = (0_u64, Tried::<In>::new());
+        let mut next = self.next(asked);
         loop {
             let at = next.expect("a member goes on only to one that was not tried");
             let seat = &self.seats[at];
-            tried |= 1 << at;
-            let last = tried.count_ones() as usize == self.seats.len();
+            asked |= 1 << at;
+            let last = asked.count_ones() as usize == self.seats.len();
             let spare = if last { None } else { todo.replay() };
             let (start, under_way) = (Instant::now(), seat.enter());
             let mut answer = seat.service.call(todo).await;
             drop(under_way);
             self.note::<In>(seat, &answer, start.elapsed());
             let undone = spare.and_then(|input| input.elsewhere(&mut answer));
-            let answer = match so_far.take() {
-                Some(first) => In::join(first, answer),
-                None => answer,
-            };
-            match undone {
-                Some((rest, why)) => {
-                    (todo, so_far) = (rest, answer.ok());
-                    seen |= why.sent() == Sent::Maybe;
-                }
-                // What one member may have seen stays so, whatever the last one says.
-                None if seen => return answer.map_err(|why| why.with_sent(Sent::Maybe)),
-                None => return answer,
-            }
-            next = self.next(tried);
+            let answer = tried.join(answer);
+            let Some((rest, why)) = undone else { return answer };
+            tried.again(answer, &why);
+            (todo, next) = (rest, self.next(asked));
         }
     }
 }

@@ -12,7 +12,7 @@ mod options;
 use std::fmt;
 use std::sync::Arc;
 
-use haul_core::{Error, ErrorKind, Input, Result, Sent, Service, Sink, Status};
+use haul_core::{Error, ErrorKind, Input, Result, Service, Sink, Status, Tried};
 use tower_layer::Layer;
 
 use health::Health;
@@ -77,7 +77,7 @@ impl<In: Input, S: Service<In>> Service<In> for Fallback<S> {
         let (last, probe) = (self.members.len() - 1, self.options.probe);
         // Where none works, none is passed over: nothing fails that was not tried.
         let mut tries_all = !self.members.iter().any(|member| member.health.is_up());
-        let (mut so_far, mut seen) = (None::<In::Out>, false);
+        let mut tried = Tried::<In>::new();
         for (at, Member { service, health }) in self.members.iter().enumerate() {
             if at < last && !tries_all && !health.admits(probe) {
                 continue;
@@ -87,19 +87,10 @@ impl<In: Input, S: Service<In>> Service<In> for Fallback<S> {
             let mut answer = service.call(todo).await;
             let stays = self.note::<In>(health, &answer);
             let undone = spare.filter(|_| !stays).and_then(|input| input.elsewhere(&mut answer));
-            let answer = match so_far.take() {
-                Some(first) => In::join(first, answer),
-                None => answer,
-            };
-            match undone {
-                Some((rest, why)) => {
-                    (todo, so_far) = (rest, answer.ok());
-                    seen |= why.sent() == Sent::Maybe;
-                }
-                // What one service may have seen stays so, whatever the last one says.
-                None if seen => return answer.map_err(|why| why.with_sent(Sent::Maybe)),
-                None => return answer,
-            }
+            let answer = tried.join(answer);
+            let Some((rest, why)) = undone else { return answer };
+            tried.again(answer, &why);
+            todo = rest;
         }
         unreachable!("nothing goes on behind the last service")
     }

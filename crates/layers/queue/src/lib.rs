@@ -13,7 +13,7 @@ mod options;
 use std::fmt;
 use std::sync::Arc;
 
-use haul_core::{Backoff, Input, Result, Service};
+use haul_core::{Backoff, Input, Result, Service, Tried};
 use tokio::time::sleep;
 use tower_layer::Layer;
 
@@ -81,16 +81,13 @@ impl<In: Input, S: Service<In>> Queue<S, In> {
             Err(why) => Err(why),
         }
         .map_err(|why| why.while_doing(format_args!("{} {subject}", In::ROLE)))?;
-        let mut so_far: Option<In::Out> = None;
+        let mut tried = Tried::<In>::new();
         let mut retries = 0;
         loop {
             let spare = if attempts > 1 { todo.replay() } else { None };
             let mut answer = self.inner.call(todo).await;
             let unfinished = spare.and_then(|input| input.unfinished(&mut answer));
-            let answer = match so_far.take() {
-                Some(first) => In::join(first, answer),
-                None => answer,
-            };
+            let answer = tried.join(answer);
             let Some((rest, why)) = unfinished else {
                 return answer;
             };
@@ -106,7 +103,8 @@ impl<In: Input, S: Service<In>> Queue<S, In> {
                 // What it failed with before says more than that it had to go.
                 Err(_) => return In::exhausted(answer),
             };
-            (todo, so_far) = (rest, answer.ok());
+            tried.again(answer, &why);
+            todo = rest;
         }
     }
 }

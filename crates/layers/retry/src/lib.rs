@@ -13,7 +13,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use haul_core::{Backoff, Error, Input, Result, Sent, Service};
+use haul_core::{Backoff, Error, Input, Result, Service, Tried};
 use tokio::time::{Instant, sleep};
 use tower_layer::Layer;
 
@@ -65,25 +65,20 @@ pub struct Retry<S> {
 impl<In: Input, S: Service<In>> Service<In> for Retry<S> {
     async fn call(&self, mut todo: In) -> Result<In::Out> {
         let mut tries = self.policy.start();
-        let (mut so_far, mut seen) = (None::<In::Out>, false);
+        let mut tried = Tried::<In>::new();
         loop {
             let spare = todo.replay();
             let mut answer = self.inner.call(todo).await;
             let unfinished = spare.and_then(|input| input.unfinished(&mut answer));
-            let answer = match so_far.take() {
-                Some(first) => In::join(first, answer),
-                None => answer,
-            };
-            // What one try may have done stays so, whatever the last one says.
-            let answer = if seen { answer.map_err(|why| why.with_sent(Sent::Maybe)) } else { answer };
+            let answer = tried.join(answer);
             let Some((rest, why)) = unfinished else {
                 return answer;
             };
             if !tries.wait(&why).await {
                 return In::exhausted(answer);
             }
-            seen |= why.sent() == Sent::Maybe;
-            (todo, so_far) = (rest, answer.ok());
+            tried.again(answer, &why);
+            todo = rest;
         }
     }
 }

@@ -164,7 +164,7 @@ fn judge<In: Role>(
         let sinks = copies.iter().collect::<HashSet<_>>().len();
         match known {
             Known::Accepted if sinks < stack.least => return wrong("was accepted and is not there"),
-            Known::Unsent if sinks > 0 && !stack.forgets => return wrong("was not sent and is there"),
+            Known::Unsent if sinks > 0 => return wrong("was not sent and is there"),
             _ => {}
         }
         if packet.id().is_none() && copies.len() > stack.most {

@@ -63,8 +63,6 @@ pub(super) struct Stack<In: Input> {
     pub(super) least: usize,
     /// A packet that must not come twice is so often at its sinks, at most.
     pub(super) most: usize,
-    /// It tries again, and may say of the last try alone that nothing was sent.
-    pub(super) forgets: bool,
 }
 
 impl<In: Input> Stack<In> {
@@ -77,8 +75,8 @@ impl<In: Input> Stack<In> {
     }
 
     fn with<Out: Input>(self, name: &str, wrap: impl FnOnce(Shared<In>) -> Shared<Out>) -> Stack<Out> {
-        let Self { service, what, least, most, forgets } = self;
-        Stack { service: wrap(service), what: format!("{name}({what})"), least, most, forgets }
+        let Self { service, what, least, most } = self;
+        Stack { service: wrap(service), what: format!("{name}({what})"), least, most }
     }
 }
 
@@ -89,7 +87,6 @@ struct Members<In: Input> {
     what: String,
     least: Vec<usize>,
     most: Vec<usize>,
-    forgets: bool,
 }
 
 /// Draws stacks over sinks that share a record of what they took.
@@ -120,8 +117,7 @@ impl Draw {
         match self.dice.random_range(0..11) {
             0 | 1 => {
                 let layer = RetryLayer::new(self.retry()).unwrap();
-                let stack = self.stack(below).within("retry", layer);
-                Stack { forgets: stack.forgets || In::ROLE == Batch::ROLE, ..stack }
+                self.stack(below).within("retry", layer)
             }
             2 => {
                 let layer = BreakerLayer::new(self.breaker()).unwrap();
@@ -168,7 +164,7 @@ impl Draw {
             }
         };
         let what = format!("sink {number}");
-        let stack = Stack { service: In::sink(sink), what, least: 1, most: 1, forgets: false };
+        let stack = Stack { service: In::sink(sink), what, least: 1, most: 1 };
         stack.within("timeout", TimeoutLayer::new(TimeoutOptions { after }).unwrap())
     }
 
@@ -193,7 +189,8 @@ impl Draw {
         let overflow = *[Overflow::Refuse, Overflow::Evict, Overflow::Wait].choose(&mut self.dice).unwrap();
         let concurrency = self.dice.random_range(1..5);
         let capacity = concurrency + self.dice.random_range(0..8);
-        QueueOptions { concurrency, capacity, overflow, ..QueueOptions::default() }
+        let (attempts, base) = (self.dice.random_range(1..4), self.millis(5));
+        QueueOptions { concurrency, capacity, overflow, attempts, base, ..QueueOptions::default() }
     }
 
     fn batch(&mut self) -> BatchOptions {
@@ -205,32 +202,31 @@ impl Draw {
         let count = self.dice.random_range(2..4);
         let stacks: Vec<Stack<In>> = (0..count).map(|_| self.stack(storeys)).collect();
         let (least, most) = stacks.iter().map(|stack| (stack.least, stack.most)).unzip();
-        let forgets = stacks.iter().any(|stack| stack.forgets);
         let what = stacks.iter().map(|stack| stack.what.as_str()).collect::<Vec<_>>().join(", ");
         let mut services = stacks.into_iter().map(|stack| stack.service);
         let first = services.next().unwrap();
-        Members { first, others: services.collect(), what, least, most, forgets }
+        Members { first, others: services.collect(), what, least, most }
     }
 
     fn fallback<In: Role>(&mut self, below: u32) -> Stack<In> {
         let options = FallbackOptions { probe: self.millis(30), ..FallbackOptions::default() };
-        let Members { first, others, what, least, most, forgets } = self.members(below);
+        let Members { first, others, what, least, most } = self.members(below);
         let service = Shared::new(FallbackLayer::new(options, others).unwrap().layer(first));
-        one_of(service, format!("fallback({what})"), &least, &most, forgets)
+        one_of(service, format!("fallback({what})"), &least, &most)
     }
 
     fn balance<In: Role>(&mut self, below: u32) -> Stack<In> {
         let by = *[By::RoundRobin, By::LeastInFlight, By::Latency].choose(&mut self.dice).unwrap();
         let options = BalanceOptions { by, eject: self.dice.random_range(1..4), readmit: self.millis(30) };
-        let Members { first, others, what, least, most, forgets } = self.members(below);
+        let Members { first, others, what, least, most } = self.members(below);
         let others: Vec<_> = others.into_iter().map(Member::new).collect();
         let service = Shared::new(BalanceLayer::new(options, others).unwrap().layer(first));
-        one_of(service, format!("balance({what})"), &least, &most, forgets)
+        one_of(service, format!("balance({what})"), &least, &most)
     }
 
     fn fanout<In: Role>(&mut self, below: u32) -> Stack<In> {
         let need = *[Need::All, Need::Any, Need::Quorum].choose(&mut self.dice).unwrap();
-        let Members { first, others, what, mut least, most, forgets } = self.members(below);
+        let Members { first, others, what, mut least, most } = self.members(below);
         let accept = match need {
             Need::All => least.len(),
             Need::Any => 1,
@@ -243,19 +239,12 @@ impl Draw {
             what: format!("fanout {need:?}({what})"),
             least: least[..accept].iter().sum(),
             most: most.iter().sum(),
-            forgets,
         }
     }
 }
 
 /// A stack that goes to one of several, and to the next where that is safe.
-fn one_of<In: Role>(
-    service: Shared<In>,
-    what: String,
-    least: &[usize],
-    most: &[usize],
-    forgets: bool,
-) -> Stack<In> {
+fn one_of<In: Role>(service: Shared<In>, what: String, least: &[usize], most: &[usize]) -> Stack<In> {
     let (least, most) = (*least.iter().min().unwrap(), *most.iter().max().unwrap());
-    Stack { service, what, least, most, forgets: forgets || In::ROLE == Batch::ROLE }
+    Stack { service, what, least, most }
 }
