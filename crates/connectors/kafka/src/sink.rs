@@ -58,7 +58,7 @@ impl KafkaSink {
             |_| Error::new(ErrorKind::Connect, "others wait for the cluster to answer").with_sent(Sent::No);
         let mut current = timeout_at(deadline.into(), self.current.lock()).await.map_err(late)?;
         // After a fatal error it is of no more use.
-        let old = current.take_if(|it| it.client().fatal_error().is_some() || it.context().is_spent());
+        let old = current.take_if(|it| is_spent(it));
         let producer = match &*current {
             Some(producer) => producer.clone(),
             None => {
@@ -176,8 +176,13 @@ impl KafkaSink {
         let outcomes = match &self.transactions {
             None => self.send_each(&producer, packets).await,
             Some(transactions) => {
-                let send = self.send(&producer, packets);
-                transactions.run(&producer, send).await.map_err(|why| self.doing(why))?
+                let mut ran = transactions.run(&producer, self.send(&producer, packets)).await;
+                if ran.is_err() && is_spent(&producer) {
+                    // Of what an earlier call left open: it is ended when the next producer begins.
+                    let next = self.producer(false).await.map_err(|why| self.doing(why))?;
+                    ran = transactions.run(&next, self.send(&next, packets)).await;
+                }
+                ran.map_err(|why| self.doing(why))?
             }
         };
         let receipts = packets.iter().zip(outcomes).map(|(packet, outcome)| match outcome {
@@ -188,6 +193,11 @@ impl KafkaSink {
         });
         Ok(receipts.collect())
     }
+}
+
+/// A fatal error, or a commit of which nothing is known, ended it.
+fn is_spent(producer: &Producer) -> bool {
+    producer.client().fatal_error().is_some() || producer.context().is_spent()
 }
 
 /// Runs what blocks. Errors: those of `work`; what it does goes on when the future is dropped.
