@@ -13,7 +13,7 @@ use crate::run::{done, go};
 use crate::soon;
 
 pub(super) async fn into_link(cx: Suite) {
-    let (mut a, mut b) = cx.pair().await;
+    let (mut a, mut b) = cx.patient_pair().await;
     for round in 0..3 {
         let early: Vec<_> = (0..20).map(|at| cx.numbered(round * 100 + at, 500)).collect();
         for packet in &early {

@@ -8,7 +8,7 @@ use crate::run::{done, go};
 use crate::soon;
 
 pub(super) async fn order(cx: Suite) {
-    let (a, mut b) = cx.pair().await;
+    let (a, mut b) = cx.patient_pair().await;
     let sent: Vec<_> = (0..5000).map(|at| cx.numbered(at, (at as usize * 37) % 300)).collect();
     let packets = sent.clone();
     let sending = go(async move {
@@ -223,7 +223,7 @@ pub(super) async fn many_senders(cx: Suite) {
 pub(super) async fn many(cx: Suite) {
     let mut pairs = Vec::new();
     for _ in 0..cx.cx.many {
-        pairs.push(cx.pair().await);
+        pairs.push(cx.patient_pair().await);
     }
     for (number, (a, _)) in pairs.iter().enumerate() {
         send(a, &cx.numbered(number as u64, 64)).await;

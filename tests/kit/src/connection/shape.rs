@@ -40,7 +40,7 @@ pub(super) async fn capabilities(cx: Suite) {
 }
 
 pub(super) async fn states(cx: Suite) {
-    let (a, mut b) = cx.pair().await;
+    let (a, mut b) = cx.patient_pair().await;
     assert_eq!((a.state().name(), b.state().name()), ("connected", "connected"));
     let mut watch = a.watch();
     let closed = crate::run::go(async move {
