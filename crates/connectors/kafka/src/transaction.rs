@@ -92,8 +92,10 @@ fn begin(producer: &Arc<Producer>, mut state: Held, within: Duration) -> Result<
     Ok(state)
 }
 
+/// Errors: what kept it open. It was not committed, and never will be.
 fn abort(producer: &Producer, within: Duration) -> Result<()> {
-    producer.abort_transaction(within).map_err(|why| failed(&why).while_doing("abort a transaction"))
+    let aborted = producer.abort_transaction(within);
+    aborted.map_err(|why| failed(&why).while_doing("abort a transaction").with_sent(Sent::No))
 }
 
 fn end(producer: &Producer, mut state: Held, give_up: bool, within: Duration) -> Result<()> {

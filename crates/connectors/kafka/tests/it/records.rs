@@ -274,13 +274,14 @@ async fn a_transaction_that_another_sink_ended_disturbs_no_later_one() {
     let Some(broker) = Broker::shared() else { return };
     let topic = broker.topic(&fresh("ended"), 1).await;
     let url = broker.url(&topic);
-    let (ours, theirs) = (format!("linger=3s&transactional_id={topic}"), format!("transactional_id={topic}"));
+    let (ours, theirs) = (format!("linger=4s&transactional_id={topic}"), format!("transactional_id={topic}"));
     let (ours, theirs) = (sink(&url, &ours), sink(&url, &theirs));
+    soon("a receipt", ours.deliver(Packet::text("first"))).await.unwrap();
     let given_up = ours.deliver(Packet::text("given up"));
-    assert!(tokio::time::timeout(Duration::from_secs(1), given_up).await.is_err());
+    assert!(tokio::time::timeout(Duration::from_secs(3), given_up).await.is_err());
     soon("a receipt", theirs.deliver(Packet::text("theirs"))).await.unwrap();
     soon("a receipt", ours.deliver(Packet::text("ours"))).await.unwrap();
-    assert_eq!(read_all(broker.port, topic).await, ["theirs", "ours"]);
+    assert_eq!(read_all(broker.port, topic).await, ["first", "theirs", "ours"]);
 }
 
 #[test]
