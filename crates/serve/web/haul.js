@@ -387,6 +387,9 @@ async function request(url, { timeout, token, headers = {}, stop = new AbortCont
     }
 }
 
+/** Milliseconds by a clock that nobody sets. */
+const now = () => performance.now();
+
 /** How many milliseconds to wait after so many tries: anything up to a bound that grows. */
 function drawn({ base, factor, cap }, tries) {
     return Math.random() * Math.min(cap, base * factor ** tries);
@@ -908,7 +911,7 @@ class EventStreamLink extends Link {
                 why = cause instanceof HaulError ? cause : new HaulError("closed", `the event stream was cut: ${cause.message}`, { cause });
             }
             if (!this.#session || this.#over || this.#peerClosed) throw why;
-            since ??= Date.now();
+            since ??= now();
             if (this.#isOver(why, since)) throw why;
             tries += 1;
             this.tell("state", { name: "reconnecting", attempt: tries, error: why });
@@ -1010,7 +1013,7 @@ class EventStreamLink extends Link {
                     [tries, since] = [-1, undefined];
                     continue;
                 }
-                since ??= Date.now();
+                since ??= now();
                 if (this.#isOver(error, since)) throw error;
                 await pause(drawn(AGAIN, tries));
             }
@@ -1019,7 +1022,7 @@ class EventStreamLink extends Link {
 
     /** Whether it is not to be tried again after it has failed since then. */
     #isOver(error, since) {
-        return error.status !== "transient" || Date.now() - since >= this.#patience;
+        return error.status !== "transient" || now() - since >= this.#patience;
     }
 
     /** Says its close once, after what was written; the peer ends the event stream when it has said its own. */
@@ -1099,26 +1102,26 @@ function memory(urls) {
 
 /** In which order to start: the winner, unless it is time to look again; then as preferred; those that stalled last. */
 function plan(known, { remember, probe }) {
-    const now = Date.now(), demoted = (at) => known.stalls[at].until > now;
+    const time = now(), demoted = (at) => known.stalls[at].until > time;
     const order = known.stalls.map((_, at) => at);
     const { winner } = known;
-    if (winner && now - winner.time < remember) {
+    if (winner && time - winner.time < remember) {
         const better = order.some((at) => at < winner.at && !demoted(at));
-        if (better && now >= winner.probeAt) winner.probeAt = now + probe;
+        if (better && time >= winner.probeAt) winner.probeAt = time + probe;
         else order.unshift(...order.splice(winner.at, 1));
     }
     return [...order.filter((at) => !demoted(at)), ...order.filter(demoted)];
 }
 
 function won(known, at, link, { probe, stallWithin, demote }) {
-    const time = Date.now();
+    const time = now();
     known.winner = { at, time, probeAt: known.winner?.at === at ? known.winner.probeAt : time + probe };
     link.onjudged = (verdict) => {
         const stalls = known.stalls[at];
         if (verdict === "heard") {
             known.stalls[at] = { inARow: 0, until: 0 };
-        } else if (verdict === "silent" || Date.now() - time <= stallWithin) {
-            stalls.until = Date.now() + demote * Math.min(2 ** stalls.inARow, LONGEST);
+        } else if (verdict === "silent" || now() - time <= stallWithin) {
+            stalls.until = now() + demote * Math.min(2 ** stalls.inARow, LONGEST);
             stalls.inARow += 1;
             if (known.winner?.at === at) known.winner = undefined;
         }
@@ -1506,7 +1509,7 @@ class Session extends Told {
         }
         this.#link = link;
         this.url = link.url;
-        this.#since = Date.now();
+        this.#since = now();
         this.#told = this.#taken;
         for (const note of [...notes, { word: "ack", settled: this.#taken }]) this.#say(note);
         for (const { frame } of this.#kept.slice(received - this.#settled)) link.write(frame);
@@ -1544,12 +1547,12 @@ class Session extends Told {
 
     async #reconnect(why) {
         const { attempts, deadline, stableAfter } = this.#options.session;
-        const began = Date.now();
+        const began = now();
         if (began - this.#since >= stableAfter) this.#streak = 0;
         for (let attempt = 1; ; attempt += 1) {
             const backoff = this.#streak === 0 ? 0 : drawn(this.#options.session, this.#streak - 1);
             const wait = Math.max(backoff, why.retryAfter ?? 0);
-            if (this.#streak >= attempts || Date.now() + wait - began > deadline) {
+            if (this.#streak >= attempts || now() + wait - began > deadline) {
                 const facts = { status: "exhausted", sent: this.unsettled > 0 ? "maybe" : "no", dials: this.#streak };
                 return this.#end(why.with({ ...facts, unsettled: this.unsettled }));
             }

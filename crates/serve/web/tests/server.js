@@ -12,7 +12,7 @@ export const ANNOUNCED = "id: t.0\nretry: 1\nevent: haul-session\ndata: t\n\n";
 export const LATE = { timeout: 90_000 };
 
 /** The clock that no test turns. */
-const { setTimeout } = globalThis;
+const { setTimeout } = globalThis, now = performance.now.bind(performance);
 
 const servers = [];
 after(() => servers.forEach((server) => server.close() && server.closeAllConnections()));
@@ -60,7 +60,7 @@ export const ends = (...pieces) => (response) => says(...pieces)(response).end()
 
 /** Waits until `done` answers something. */
 export async function until(what, done) {
-    for (const began = performance.now(); performance.now() - began < 60_000; await new Promise((resolve) => setTimeout(resolve, 2))) {
+    for (const began = now(); now() - began < 60_000; await new Promise((resolve) => setTimeout(resolve, 2))) {
         const answer = done();
         if (answer) return answer;
     }

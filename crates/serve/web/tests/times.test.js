@@ -5,11 +5,19 @@ import { test } from "node:test";
 import { connect } from "../haul.js";
 import { ANNOUNCED, LATE, accepted, ends, event, framed, note, says, serve, until } from "./server.js";
 
-/** Stops the clock; it goes on by as much as the answer is called with. */
-function stop(t) {
-    t.mock.timers.enable({ apis: ["setTimeout", "Date"] });
-    return (milliseconds) => t.mock.timers.tick(milliseconds);
+/** Stops the clock; it goes on by as much as the answer is called with. The calendar is wrong by so much. */
+function stop(t, wrong = 0) {
+    let passed = 0;
+    t.mock.timers.enable({ apis: ["setTimeout"] });
+    t.mock.method(performance, "now", () => passed);
+    t.mock.method(Date, "now", () => START + passed + (passed > 0 ? wrong : 0));
+    return (milliseconds) => {
+        passed += milliseconds;
+        t.mock.timers.tick(milliseconds);
+    };
 }
+
+const START = 1_700_000_000_000, YEAR = 365 * 24 * 3600 * 1000;
 
 /** A server that answers its first client only when `answer` is called. */
 async function slow() {
@@ -78,6 +86,33 @@ test("an event stream that cannot be come back to is lost after 10 s", LATE, asy
     await assert.rejects(connection.closed, { kind: "overloaded" });
     assert.deepEqual([Date.now() - began, server.of("GET").length], [10_000, 11]);
 });
+
+for (const [way, wrong, passes] of [["ahead", YEAR, 999], ["back", -YEAR, 1000]]) {
+    test(`an event stream is tried for 10 s though the calendar is set ${way} by a year`, LATE, async (t) => {
+        const go = stop(t, wrong);
+        let stream;
+        const refused = Array(100).fill((response) => response.writeHead(503).end());
+        const server = await serve([(response) => (stream = says(ANNOUNCED)(response)), ...refused]);
+        const connection = await connect(server.url);
+        connection.onstate = ({ name }) => name === "reconnecting" && setImmediate(go, 1000);
+        stream.end();
+        await assert.rejects(connection.closed, { kind: "overloaded" });
+        assert.equal(server.of("GET").length, 11);
+    });
+
+    test(`a winner is remembered for its time though the calendar is set ${way} by a year`, LATE, async (t) => {
+        const go = stop(t, wrong), fails = (response) => response.writeHead(503).end(), adaptive = { remember: 1000 };
+        const [first, next] = [await serve([fails, says(ANNOUNCED)]), await serve([says(ANNOUNCED), says(ANNOUNCED)])];
+        const taken = async () => {
+            const connection = await connect([first.url, next.url], { adaptive });
+            connection.abort();
+            return connection.url;
+        };
+        assert.equal(await taken(), next.url);
+        go(passes);
+        assert.equal(await taken(), passes < 1000 ? next.url : first.url);
+    });
+}
 
 test("a POST that is not taken is sent again for 10 s", LATE, async (t) => {
     const go = stop(t), began = Date.now();
