@@ -37,6 +37,8 @@ pub fn registry() -> Registry {
         "gcp-logging" haul_gcp_logging ["gcp-logging"];
         "sqs" haul_sqs ["sqs"];
     }
+    #[cfg(not(feature = "kafka-tls"))]
+    registry.missing(&["kafkas"], "kafka-tls");
     registry
 }
 
@@ -61,6 +63,7 @@ mod tests {
         ("amqps", "amqp", cfg!(feature = "amqp"), &["deliver", "read"]),
         ("file", "file", cfg!(feature = "file"), &["deliver", "read"]),
         ("kafka", "kafka", cfg!(feature = "kafka"), &["deliver", "read"]),
+        ("kafkas", "kafka-tls", cfg!(feature = "kafka-tls"), &["deliver", "read"]),
         ("log", "log", cfg!(feature = "log"), &["deliver"]),
         ("mongodb", "mongodb", cfg!(feature = "mongodb"), &["deliver"]),
         ("mqtt", "mqtt", cfg!(feature = "mqtt"), &["deliver", "read"]),

@@ -64,7 +64,7 @@ pub(super) const SECTIONS: &[&str] =
 pub(super) const PROGRAMS: &[&str] = &["haul-cli"];
 
 /// Features of the umbrella that are not crates.
-pub(super) const UMBRELLA_EXTRAS: &[&str] = &["config"];
+pub(super) const UMBRELLA_EXTRAS: &[&str] = &["config", "kafka-tls"];
 
 /// Lines of a source file: more than the first is told, more than the second fails.
 pub(super) const LINES: (usize, usize) = (250, 500);

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use haul_core::{Error, ErrorKind, Result, Sent};
+use haul_core::{Error, ErrorKind, Result, Sent, Status};
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::RDKafkaLogLevel as Level;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -60,6 +60,8 @@ impl Events {
 pub(crate) struct Cluster {
     away: AtomicBool,
     refused: Mutex<Option<Error>>,
+    /// What was said last of a connection that failed.
+    said: Mutex<Option<String>>,
 }
 
 /// How long one question may take before it is asked again, and refusals are looked for.
@@ -67,7 +69,7 @@ const QUESTION: Duration = Duration::from_secs(1);
 
 impl Cluster {
     pub(crate) fn new() -> Self {
-        Self { away: AtomicBool::new(true), refused: Mutex::default() }
+        Self { away: AtomicBool::new(true), refused: Mutex::default(), said: Mutex::default() }
     }
 
     /// No broker could be reached since it last answered.
@@ -101,7 +103,7 @@ impl Cluster {
                 }
                 Err(why) => match self.refusal() {
                     Some(refusal) => return Err(refusal),
-                    None => Error::new(ErrorKind::Connect, format!("no broker answers: {why}")),
+                    None => self.unreached(&why),
                 },
             };
             if left <= QUESTION {
@@ -114,17 +116,38 @@ impl Cluster {
         }
     }
 
+    /// Nobody answers, and what was said of that last.
+    fn unreached(&self, why: &KafkaError) -> Error {
+        let error = Error::new(ErrorKind::Connect, format!("no broker answers: {why}"));
+        match &*self.said.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(said) => error.with("broker", said),
+            None => error,
+        }
+    }
+
     pub(crate) fn heard(&self, error: &KafkaError, reason: &str) {
+        let refuses = |refusal: Error| {
+            let refusal = refusal.with("broker", reason);
+            *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
+        };
         match error.rdkafka_error_code() {
-            Some(code) if is_refusal(code) => {
-                let refusal = failed(error).with("broker", reason);
-                *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
+            Some(code) if is_refusal(code) => refuses(failed(error)),
+            Some(RDKafkaErrorCode::SSL | RDKafkaErrorCode::BrokerTransportFailure) if distrusts(reason) => {
+                let refusal = Error::new(ErrorKind::Tls, "a certificate is not trusted");
+                refuses(refusal.with_status(Status::Permanent).with_sent(Sent::No));
             }
             Some(RDKafkaErrorCode::AllBrokersDown) => self.away.store(true, Ordering::Release),
-            _ => {}
+            Some(_) => *self.said.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned()),
+            None => {}
         }
         tracing::debug!("{error}: {reason}");
     }
+}
+
+/// Whether one of the two does not trust the other's certificate. A handshake that is only cut may work the next time.
+fn distrusts(reason: &str) -> bool {
+    // The broker's name comes first, and may be any.
+    reason.split_once(": ").is_some_and(|(_, said)| said.contains("certificate"))
 }
 
 /// Passes on what the client logs.
@@ -158,5 +181,23 @@ impl ProducerContext for Events {
         // Nobody waits any more for the records of a call that was given up.
         let _ = ticket.reports.try_send((ticket.at, outcome));
         self.room.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_said_of_a_certificate_is_distrust() {
+        let verify = "ssl://h:1/bootstrap: SSL handshake failed: error:0A000086:SSL routines::certificate verify failed";
+        let alert = "ssl://h:1/1: Receive failed: error:0A000412:SSL routines::ssl/tls alert bad certificate";
+        assert!(distrusts(verify) && distrusts(alert));
+        for other in [
+            "ssl://certificates.example:1/1: Connect to ipv4#10.0.0.1:1 failed: Connection refused",
+            "ssl://h:1/1: SSL handshake failed: Disconnected: connecting to a PLAINTEXT broker listener?",
+        ] {
+            assert!(!distrusts(other), "{other}");
+        }
     }
 }

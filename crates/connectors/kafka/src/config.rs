@@ -3,79 +3,11 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use haul_core::{Endpoint, Error, ErrorKind, Options, Place, Result, Template, duration_text, plain_value};
+use haul_core::{Endpoint, Error, ErrorKind, Place, Result, Template, duration_text, plain_value};
 use rdkafka::ClientConfig;
 use serde::Deserialize;
 
-/// The port of a broker that names none.
-const PORT: u16 = 9092;
-
-/// Where the cluster is, and who we are there.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Server {
-    /// `kafka://user:password@host:port`: any broker of the cluster. With a user, it authenticates by SASL/PLAIN.
-    pub url: String,
-    /// Further brokers to ask first: `host:port`.
-    #[serde(default)]
-    pub brokers: Vec<String>,
-    /// For the cluster to answer at first, and again after it was lost.
-    #[serde(default = "connect_timeout", deserialize_with = "duration_text::deserialize")]
-    pub connect_timeout: Duration,
-}
-
-fn connect_timeout() -> Duration {
-    Duration::from_secs(10)
-}
-
-impl Server {
-    /// The cluster of the broker at `url`, with defaults.
-    pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), brokers: Vec::new(), connect_timeout: connect_timeout() }
-    }
-
-    fn from_options(endpoint: &Endpoint, options: &Options<'_>) -> Result<Self> {
-        let brokers = options.text("brokers").map(|brokers| brokers.split(',').map(str::to_owned).collect());
-        Ok(Self {
-            url: endpoint.as_str().to_owned(),
-            brokers: brokers.unwrap_or_default(),
-            connect_timeout: options.duration("connect_timeout")?.unwrap_or_else(connect_timeout),
-        })
-    }
-
-    /// What every client of it is told.
-    pub(crate) fn client(&self) -> Result<ClientConfig> {
-        let endpoint = Endpoint::parse(&self.url)?;
-        let address = |broker: &Endpoint| {
-            let host = broker.require_host()?;
-            let port = broker.port().unwrap_or(PORT);
-            Ok::<_, Error>(if host.contains(':') {
-                format!("[{host}]:{port}")
-            } else {
-                format!("{host}:{port}")
-            })
-        };
-        let mut brokers = vec![address(&endpoint)?];
-        for broker in &self.brokers {
-            brokers.push(address(&Endpoint::parse(&format!("kafka://{broker}"))?)?);
-        }
-        let mut client = ClientConfig::new();
-        client.set("bootstrap.servers", brokers.join(",")).set("client.id", "haul");
-        client.set("reconnect.backoff.max.ms", "1000");
-        match (endpoint.user(), endpoint.password()) {
-            (Some(user), Some(password)) if !user.is_empty() => {
-                client.set("security.protocol", "sasl_plaintext").set("sasl.mechanism", "PLAIN");
-                client.set("sasl.username", user).set("sasl.password", password);
-            }
-            (None, None) => {}
-            _ => {
-                let why = format!("kafka {endpoint}: a user and a password need one another");
-                return Err(Error::new(ErrorKind::Config, why));
-            }
-        }
-        Ok(client)
-    }
-}
+use crate::server::{self, Server};
 
 /// How batches are compressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -151,9 +83,7 @@ pub struct KafkaConfig {
     pub timeout: Duration,
 }
 
-const SINK: [&str; 10] = [
-    "brokers",
-    "connect_timeout",
+const SINK: [&str; 8] = [
     "key",
     "compression",
     "linger",
@@ -206,7 +136,7 @@ impl KafkaConfig {
 
     /// Reads `kafka://host:9092/events-{session_id}?key={session_id}&compression=lz4`. Errors: `Config`.
     pub fn from_endpoint(endpoint: &Endpoint) -> Result<Self> {
-        let options = endpoint.options(Place::Query, &SINK)?;
+        let options = endpoint.options(Place::Query, &[&server::OPTIONS[..], &SINK].concat())?;
         Ok(Self {
             key: options.text("key").map(Template::parse).transpose()?,
             compression: options.get("compression")?.unwrap_or_default(),
@@ -348,17 +278,9 @@ impl GroupConfig {
 
     /// Reads `kafka://host/events?group=g&start=latest&max_unacked=1024`. Errors: `Config`.
     pub fn from_endpoint(endpoint: &Endpoint) -> Result<Self> {
-        const KNOWN: [&str; 8] = [
-            "brokers",
-            "connect_timeout",
-            "group",
-            "start",
-            "key",
-            "max_unacked",
-            "commit_interval",
-            "session_timeout",
-        ];
-        let options = endpoint.options(Place::Query, &KNOWN)?;
+        let own = ["group", "start", "key", "max_unacked", "commit_interval", "session_timeout"];
+        let known = [&server::OPTIONS[..], &own].concat();
+        let options = endpoint.options(Place::Query, &known)?;
         Ok(Self {
             group: options.text("group").map_or_else(group, str::to_owned),
             start: options.get("start")?.unwrap_or_default(),

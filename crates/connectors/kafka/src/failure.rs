@@ -8,6 +8,7 @@ pub(crate) fn failed(why: &KafkaError) -> Error {
     use RDKafkaErrorCode as Code;
     let (kind, status, sent) = match why.rdkafka_error_code() {
         Some(code) if is_refusal(code) => (ErrorKind::Unauthorized, Status::Permanent, Sent::No),
+        Some(Code::SSL) => (ErrorKind::Tls, Status::Transient, Sent::No),
         Some(Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize) => {
             (ErrorKind::TooLarge, Status::Permanent, Sent::No)
         }

@@ -2,10 +2,12 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -17,6 +19,10 @@ pub(crate) struct Broker {
     pub(crate) port: u16,
     /// Where a name and a password are asked for: `haul` and `secret`.
     pub(crate) guarded: u16,
+    /// The same over TLS, by password or proof, with a certificate for 127.0.0.1 by `ca.pem`.
+    pub(crate) secure: u16,
+    /// Over TLS, where clients show a certificate by `ca.pem`, such as `cert.pem` with `key.pem`.
+    pub(crate) mutual: u16,
     program: Option<Program>,
     folder: TempDir,
 }
@@ -32,19 +38,33 @@ impl Broker {
     pub(crate) fn start() -> Option<Self> {
         let mut format = haul_services::kafka()?;
         let folder = TempDir::new().unwrap();
-        let [port, guarded, controller] = free();
+        let [port, guarded, secure, mutual, controller] = free();
+        certify(folder.path());
         let at = folder.path().display();
+        let clients = format!(
+            "PLAINTEXT://127.0.0.1:{port},GUARDED://127.0.0.1:{guarded},\
+             SECURE://127.0.0.1:{secure},MUTUAL://127.0.0.1:{mutual}"
+        );
         let properties = format!(
             "process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:{port},GUARDED://127.0.0.1:{guarded},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port},GUARDED://127.0.0.1:{guarded}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,GUARDED:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners={clients},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners={clients}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,GUARDED:SASL_PLAINTEXT,SECURE:SASL_SSL,MUTUAL:SSL,CONTROLLER:PLAINTEXT
 inter.broker.listener.name=PLAINTEXT
 listener.name.guarded.sasl.enabled.mechanisms=PLAIN
 listener.name.guarded.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_haul=\"secret\";
+listener.name.secure.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+listener.name.secure.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_haul=\"secret\";
+listener.name.secure.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.secure.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.mutual.ssl.client.auth=required
+ssl.keystore.type=PEM
+ssl.keystore.location={at}/server.pem
+ssl.truststore.type=PEM
+ssl.truststore.location={at}/ca.pem
 log.dirs={at}/data
 auto.create.topics.enable=false
 offsets.topic.replication.factor=1
@@ -64,10 +84,14 @@ log.flush.interval.messages=1
             "AAAAAAAAAAAAAAAAAAAAAA",
             "-c",
             "server.properties",
+            "--add-scram",
+            "SCRAM-SHA-256=[name=haul,password=secret]",
+            "--add-scram",
+            "SCRAM-SHA-512=[name=haul,password=secret]",
         ]);
         let formatted = format.current_dir(folder.path()).output().unwrap();
         assert!(formatted.status.success(), "{formatted:?}");
-        let mut broker = Self { port, guarded, program: None, folder };
+        let mut broker = Self { port, guarded, secure, mutual, program: None, folder };
         broker.run();
         Some(broker)
     }
@@ -108,6 +132,11 @@ log.flush.interval.messages=1
         format!("kafka://127.0.0.1:{}/{topic}", self.port)
     }
 
+    /// The path of a file of its folder.
+    pub(crate) fn file(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+
     fn admin(&self) -> AdminClient<DefaultClientContext> {
         let mut config = ClientConfig::new();
         config
@@ -146,6 +175,26 @@ impl Drop for Program {
     fn drop(&mut self) {
         drop(self.shell.stdin.take());
         let _ = self.shell.wait();
+    }
+}
+
+/// Makes an authority, and a certificate by it for server and client.
+fn certify(folder: &Path) {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    // A certificate called as who signed it would count as signed by itself.
+    params.distinguished_name.push(DnType::CommonName, "authority");
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let names = ["127.0.0.1".to_owned()];
+    let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &authority).unwrap();
+    for (name, pem) in [
+        ("ca.pem", authority.pem()),
+        ("cert.pem", certificate.pem()),
+        ("key.pem", key.serialize_pem()),
+        ("server.pem", key.serialize_pem() + &certificate.pem()),
+    ] {
+        std::fs::write(folder.join(name), pem).unwrap();
     }
 }
 

@@ -1,12 +1,15 @@
 //! The connector against Apache Kafka.
 
 #![allow(clippy::unwrap_used)]
+#![cfg_attr(not(feature = "tls"), allow(dead_code, reason = "the broker has ports for TLS all the same"))]
 
 mod broker;
 mod faults;
 mod groups;
 mod records;
 mod support;
+#[cfg(feature = "tls")]
+mod tls;
 
 use haul_core::{AnySink, AnySource, DeliverAll};
 use haul_kafka::{KafkaSink, KafkaSource};
