@@ -12,7 +12,6 @@ use crate::accept::told;
 use crate::feed;
 use crate::gateway::Shared;
 use crate::listen::{ListenUrl, Terms};
-use crate::live;
 use crate::receipt;
 
 /// A packet that waits for the disk.
@@ -61,7 +60,7 @@ pub(crate) async fn serve(
         return feed::serve(connection, shared, stop).await;
     }
     let (sender, receiver) = connection.split();
-    let _open = shared.live.enter(&sender);
+    let open = shared.live.enter(&sender);
     // Both queues hold a whole window, so that nobody waits to put into them: one who reads no receipts fills the
     // window, and holds nothing that others wait for.
     let (submitted, submissions) = mpsc::channel(shared.window);
@@ -77,7 +76,7 @@ pub(crate) async fn serve(
     };
     let ((receiver, reason), (), ()) = tokio::select! {
         served = served => served,
-        never = live::measure(&sender) => match never {},
+        never = open.watch(&sender) => match never {},
     };
     if let Err(why) = sender.close(reason).await {
         tracing::debug!(peer = serving.info.peer, "close: {why}");

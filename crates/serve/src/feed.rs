@@ -9,7 +9,6 @@ use tokio::time::sleep;
 
 use crate::accept::told;
 use crate::gateway::Shared;
-use crate::live::measure;
 
 /// The path of these connections.
 pub(crate) const PATH: &str = "/status";
@@ -20,7 +19,7 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Tells `connection` the status until its peer ends, it fails, or `stop` says so.
 pub(crate) async fn serve(connection: Connection, shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
     let (sender, mut receiver) = connection.split();
-    let _open = shared.live.enter(&sender);
+    let open = shared.live.enter(&sender);
     let reason = tokio::select! {
         biased;
         () = told(&mut stop) => CloseReason::GOING_AWAY,
@@ -29,7 +28,7 @@ pub(crate) async fn serve(connection: Connection, shared: Arc<Shared>, mut stop:
             tracing::debug!(peer = sender.info().peer, "status: {why}");
             CloseReason::INTERNAL
         }
-        never = measure(&sender) => match never {},
+        never = open.watch(&sender) => match never {},
     };
     if let Err(why) = sender.close(reason).await {
         tracing::debug!(peer = sender.info().peer, "close: {why}");

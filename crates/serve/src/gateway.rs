@@ -7,7 +7,7 @@ use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use haul_core::{AnySink, Error, ErrorKind, Info, Packet, Registry, Result, Sink};
-use haul_event_log::{Event, EventLog, SESSION_ID, SinkStatus, Stored};
+use haul_event_log::{Event, EventLog, Panel, SESSION_ID, SinkStatus, Stored};
 use haul_session::Acceptor;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
@@ -18,7 +18,6 @@ use crate::guard::Guard;
 use crate::listen::{ListenUrl, Terms};
 use crate::live::{Live, LiveStatus};
 use crate::options::{Route, ServeOptions};
-use crate::panel::Panel;
 use crate::receipt::rfc3339;
 use crate::socket::Socket;
 use crate::status::GatewayStatus;
@@ -206,7 +205,7 @@ impl Gateway {
         let shared = Arc::new(Shared {
             log,
             taps: Arc::default(),
-            live: Arc::default(),
+            live: Live::new(acceptor.clone()),
             acceptor,
             counters: Counters::default(),
             window: options.window.max(1),

@@ -9,7 +9,6 @@ mod guard;
 mod listen;
 mod live;
 mod options;
-mod panel;
 mod receipt;
 mod socket;
 mod status;
@@ -19,10 +18,7 @@ mod web;
 pub use control::tap_endpoint;
 pub use gateway::{Ended, Gateway, Reloaded};
 pub use guard::Guard;
+pub use haul_event_log::{DeliveryTimes, LayerStatus, Panel, ReceiverStatus, RouteStatus};
 pub use options::{Route, ServeOptions};
-pub use panel::Panel;
 pub use receipt::rfc3339;
-pub use status::{
-    DeliveryTimes, GatewayStatus, LayerStatus, ListenerStatus, ProtocolStatus, ReceiverStatus, RouteStatus,
-    RttStatus,
-};
+pub use status::{GatewayStatus, ListenerStatus, ProtocolStatus, RttStatus};

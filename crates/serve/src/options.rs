@@ -5,11 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use haul_core::{AnySink, BoxFuture, Endpoint, Registry, Result};
-use haul_event_log::{Options, SinkOptions};
+use haul_event_log::{Options, Panel, SinkOptions};
 use haul_session::AcceptorOptions;
 
 use crate::guard::Guard;
-use crate::panel::Panel;
 
 /// What a gateway is to do.
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use haul_core::{Batch, Info, Packet, Receipt, Result};
-use haul_event_log::{DEFAULT_SESSION, Filter, SESSION_ID, Stored};
+use haul_event_log::{DEFAULT_SESSION, Filter, SESSION_ID, Stored, Watch};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
@@ -89,14 +89,19 @@ impl Taps {
         }
     }
 
-    /// Whether anybody watches what goes to the receivers of `route`.
-    pub(crate) fn watched_at(&self, route: &str) -> bool {
+    fn taps(&self) -> MutexGuard<'_, Vec<Arc<Tap>>> {
+        self.taps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Watch for Taps {
+    fn watches(&self, route: &str) -> bool {
         self.watched() && self.taps().iter().any(|tap| tap.wish.route.as_deref() == Some(route))
     }
 
     /// Copies what was given to a receiver of `route`, with what became of each packet; without an answer nobody waited
     /// for that.
-    pub(crate) fn delivered(
+    fn delivered(
         &self,
         route: &str,
         receiver: &str,
@@ -132,10 +137,6 @@ impl Taps {
                 });
             }
         }
-    }
-
-    fn taps(&self) -> MutexGuard<'_, Vec<Arc<Tap>>> {
-        self.taps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

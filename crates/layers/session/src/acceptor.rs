@@ -52,6 +52,16 @@ impl Acceptor {
         self
     }
 
+    /// The protocol of the link that a session has now, or had last. `None` for a connection that is none of this acceptor's
+    /// sessions, or is over.
+    ///
+    /// What `info` itself says of a session is said of its first link; a move shows in the connection's state, which leaves
+    /// `Connected` and comes back.
+    pub fn protocol(&self, info: &Info) -> Option<&'static str> {
+        let session = info.facts.get("session")?.parse().ok()?;
+        self.table.protocol(session)
+    }
+
     /// Listens with all of `listeners`, under the name of the first. Clones of the acceptor share its sessions.
     ///
     /// Errors: `Config` without listeners. Must be called within a tokio runtime.

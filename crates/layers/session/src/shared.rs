@@ -84,6 +84,8 @@ pub(crate) struct Outbound {
 pub(crate) struct Sending {
     pub(crate) outgoing: Outgoing,
     pub(crate) up: bool,
+    /// Of the link that stands, or stood last.
+    pub(crate) protocol: &'static str,
     /// Bytes that are counted in the bound over all sessions.
     counted: u64,
     pub(crate) encoder: Option<Box<dyn Encoder>>,
@@ -251,7 +253,7 @@ impl Shared {
             let datagrams = link.info.max_datagram.is_some();
             outbound.take(link.write, own, link.guard, sending.encoded);
             inbound.take(link.read, datagrams, Alive::take_from(&mut limits));
-            sending.take(encoder, datagrams);
+            sending.take(encoder, datagrams, link.info.protocol);
         }
         // A close of ours may have moved the state on already.
         let _ = self.state.set(State::Connected);
@@ -384,6 +386,7 @@ impl Sending {
         Self {
             outgoing: Outgoing::new(window),
             up: false,
+            protocol: "",
             counted: 0,
             encoder: None,
             encoded: 0,
@@ -396,8 +399,9 @@ impl Sending {
         }
     }
 
-    fn take(&mut self, encoder: Option<Box<dyn Encoder>>, datagrams: bool) {
+    fn take(&mut self, encoder: Option<Box<dyn Encoder>>, datagrams: bool, protocol: &'static str) {
         self.up = true;
+        self.protocol = protocol;
         self.encoder = encoder;
         self.datagrams = datagrams;
         self.beside.clear();

@@ -137,6 +137,13 @@ impl Table {
         Ok(())
     }
 
+    /// The protocol of the session's link, or of its last one.
+    pub(crate) fn protocol(&self, session: SessionId) -> Option<&'static str> {
+        let shared = lock(&self.sessions).by_id.get(&session)?.shared.clone();
+        let protocol = shared.sending().protocol;
+        Some(protocol)
+    }
+
     /// The session has a link again.
     fn found(&self, session: SessionId) {
         let mut sessions = lock(&self.sessions);

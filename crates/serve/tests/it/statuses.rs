@@ -1,11 +1,12 @@
 //! Connections to `/status`, and the numbers there.
 
 use haul_core::{Connection, Deliver, Endpoint, ErrorKind, Packet, Sender, service_fn};
-use haul_serve::Gateway;
+use haul_serve::{Gateway, GatewayStatus};
 use haul_session::{SessionLayer, SessionOptions};
 use serde_json::Value;
 use tower_layer::Layer;
 
+use crate::sessions::moved;
 use crate::support::{WEB, at, plain, port, registry, start, stored, until, within};
 use crate::web::{ask, guard, guarded};
 
@@ -119,6 +120,56 @@ async fn each_protocol_has_its_own_numbers_and_they_stay_when_its_connections_ar
     let lines = [("content-type", "application/x-ndjson")];
     assert_eq!(ask(&gateway, "POST", "/events", &lines, "55555\n666666\n").await.0, 200);
     assert_eq!(numbers("http"), (0, 1, 2, 11));
+}
+
+#[tokio::test]
+async fn a_session_that_moves_counts_where_it_is_and_what_it_carried_where_it_was() {
+    let data = tempfile::tempdir().unwrap();
+    let gateway = start(&data, &[WEB]).await;
+    let place = |scheme| at(&gateway, scheme, port(&gateway), "/");
+    let (client, mover) = within("a session", moved().open(place("wt"))).await.unwrap();
+    let numbers = |status: &GatewayStatus| {
+        ["wt", "ws", "sse"].map(|protocol| {
+            let of = status.protocols.get(protocol).copied().unwrap_or_default();
+            (of.open, of.opened, of.received, of.received_bytes)
+        })
+    };
+    client.deliver(Packet::text("1")).await.unwrap();
+    let mut expected = [(1, 1, 1, 1), (0, 0, 0, 0), (0, 0, 0, 0)];
+    until("what it carried", &gateway, |status| numbers(status) == expected).await;
+    for (at, scheme) in [(1, "ws"), (2, "sse")] {
+        within("the move", mover.move_to(place(scheme))).await.unwrap();
+        (expected[at - 1].0, expected[at].0) = (0, 1);
+        until("the move", &gateway, |status| numbers(status) == expected).await;
+        client.deliver(Packet::text("22")).await.unwrap();
+        (expected[at].2, expected[at].3) = (1, 2);
+        until("what it carried", &gateway, |status| numbers(status) == expected).await;
+    }
+    let page = ask(&gateway, "GET", "/metrics", &[], "").await.2;
+    assert!(page.contains("haul_connections{protocol=\"sse\"} 1\n"), "{page}");
+    assert!(page.contains("haul_connections{protocol=\"wt\"} 0\n"), "{page}");
+    drop(client);
+    expected[2].0 = 0;
+    until("its end", &gateway, |status| numbers(status) == expected).await;
+}
+
+#[tokio::test]
+async fn what_a_session_carries_counts_where_it_is_though_nobody_asks_meanwhile() {
+    let data = tempfile::tempdir().unwrap();
+    let gateway = start(&data, &[WEB]).await;
+    let place = |scheme| at(&gateway, scheme, port(&gateway), "/");
+    let (client, mover) = within("a session", moved().open(place("wt"))).await.unwrap();
+    for scheme in ["ws", "sse"] {
+        within("the move", mover.move_to(place(scheme))).await.unwrap();
+        for _ in 0..10 {
+            client.deliver(Packet::text("x")).await.unwrap();
+        }
+    }
+    let status = gateway.status();
+    let received = ["ws", "sse"].map(|protocol| status.protocols[protocol].received);
+    // Those that come while it moves may count before.
+    assert!(received.iter().all(|count| *count > 0), "{received:?}");
+    assert_eq!(status.protocols["wt"].received + received[0] + received[1], 20);
 }
 
 #[tokio::test]
