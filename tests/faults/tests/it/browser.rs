@@ -4,13 +4,17 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use haul_core::{Body, CloseReason, Connection, Error, ErrorKind, Packet, Request, Response, service_fn};
-use haul_faults::{Cut, TcpFaults, TcpRelay, UdpFaults, UdpRelay};
+use haul_core::{
+    Body, CloseReason, Connection, Error, ErrorKind, Listener, Packet, Request, Response, service_fn,
+};
+use haul_faults::{Cut, Namespace, TcpFaults, TcpRelay, UdpFaults, UdpRelay};
 use haul_session::{Acceptor, AcceptorOptions};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
-use tokio::sync::watch;
+use tokio::runtime::Builder;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::soon;
@@ -136,6 +140,36 @@ async fn converse(end: Connection, heard: watch::Sender<u32>, stop: watch::Recei
     (number, count)
 }
 
+/// A conversation with a page that goes on beside what the test does.
+struct Talk {
+    heard: watch::Receiver<u32>,
+    stop: watch::Sender<bool>,
+    running: JoinHandle<(u32, u32)>,
+}
+
+impl Talk {
+    fn with(end: Connection) -> Self {
+        let ((tell, heard), (stop, stopped)) = (watch::channel(0), watch::channel(false));
+        Self { heard, stop, running: tokio::spawn(converse(end, tell, stopped)) }
+    }
+
+    async fn more(&mut self) {
+        let goal = *self.heard.borrow() + 300;
+        soon("300 more packets of the page", self.heard.wait_for(|heard| *heard >= goal)).await.unwrap();
+    }
+
+    /// Ends it; the page must have gone over `links`, and each end have all that the other one sent.
+    async fn ends(self, page: JoinHandle<Value>, links: [&str; 3]) {
+        self.stop.send_replace(true);
+        let (sent, heard) = soon("the last packet of the page", self.running).await.unwrap();
+        let mut seen = soon("the page's answer", page).await.unwrap();
+        // A busy machine may be silent for long enough to be dialed again.
+        seen["links"].as_array_mut().unwrap().dedup();
+        let wanted = json!({ "links": links, "received": sent, "wrong": 0, "sent": heard, "unsettled": 0 });
+        assert_eq!(seen, wanted);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tab_whose_udp_goes_dark_moves_its_session_to_websocket_and_later_back_with_nothing_lost() {
     let Some(browser) = haul_services::chromium() else { return };
@@ -150,28 +184,72 @@ async fn a_tab_whose_udp_goes_dark_moves_its_session_to_websocket_and_later_back
     let [wt, ws] = [format!("wt://{}/", udp.address()), format!("ws://{}/", tcp.address())];
     let page = tokio::spawn(in_a_page(browser, page([&wt, &ws], &pin)));
     let end = soon("the page", listener.accept()).await.unwrap().unwrap();
-    let ((tell, mut heard), (stop, stopped)) = (watch::channel(0), watch::channel(false));
-    let conversation = tokio::spawn(converse(end, tell, stopped));
-    let more = async |heard: &mut watch::Receiver<u32>| {
-        let goal = *heard.borrow() + 300;
-        soon("300 more packets of the page", heard.wait_for(|heard| *heard >= goal)).await.unwrap();
-    };
-    more(&mut heard).await;
+    let mut talk = Talk::with(end);
+    talk.more().await;
     tcp.go_on();
     udp.go_dark();
     soon("the WebSocket", tcp.until(|stats| stats.open == 1)).await;
-    more(&mut heard).await;
+    talk.more().await;
     udp.light_up();
     tcp.refuse();
     tcp.cut(Cut::Reset);
     soon("the end of the WebSocket", tcp.until(|stats| stats.open == 0)).await;
-    more(&mut heard).await;
-    stop.send_replace(true);
-    let (sent, count) = soon("the last packet of the page", conversation).await.unwrap();
-    let mut seen = soon("the page's answer", page).await.unwrap();
-    // A busy machine may be silent for long enough to be dialed again.
-    seen["links"].as_array_mut().unwrap().dedup();
-    let wanted =
-        json!({ "links": [wt, ws, wt], "received": sent, "wrong": 0, "sent": count, "unsettled": 0 });
-    assert_eq!(seen, wanted);
+    talk.more().await;
+    talk.ends(page, [&wt, &ws, &wt]).await;
+}
+
+/// Listeners on WebTransport and WebSocket in `network`, which live as long as the answered sender.
+async fn listen_inside(network: &Namespace) -> ([Listener; 2], oneshot::Sender<()>) {
+    let [wt, ws] =
+        ["wt", "ws"].map(|scheme| format!("{scheme}://{}:0/?idle=2s&ping=400ms", network.inside()));
+    let (give, given) = oneshot::channel();
+    let (hold, held) = oneshot::channel();
+    network.run(move || {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let wt = haul_wt::listen(wt.parse().unwrap()).await.unwrap();
+            let ws = haul_ws::listen(ws.parse().unwrap()).await.unwrap();
+            assert!(give.send([wt, ws]).is_ok(), "nobody waits for them");
+            // What it is dropped for does not matter.
+            let _ = held.await;
+        });
+    });
+    (soon("listeners inside", given).await.unwrap(), hold)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tab_whose_udp_the_kernel_drops_moves_its_session_to_websocket_and_later_back_with_nothing_lost() {
+    let Some(network) = Namespace::new() else { return };
+    let Some(browser) = haul_services::chromium() else { return };
+    let ([wt, ws], _hold) = listen_inside(&network).await;
+    let pin = wt.local_endpoint().as_str().split("pin=").nth(1).unwrap().to_owned();
+    let [from, to] = [("wt", &wt), ("ws", &ws)].map(|(scheme, listener)| {
+        format!("{scheme}://{}:{}/", network.inside(), listener.local_endpoint().port().unwrap())
+    });
+    let acceptor = Acceptor::new(AcceptorOptions::default()).unwrap();
+    let listener = acceptor.listen(vec![wt, ws]).unwrap();
+    // However slow the browser is, it begins with WebTransport.
+    network.reset_tcp();
+    let page = tokio::spawn(in_a_page(browser, page([&from, &to], &pin)));
+    let end = soon("the page", listener.accept()).await.unwrap().unwrap();
+    let (info, mut state) = (end.info().clone(), end.watch());
+    let mut goes_over = async |protocol: &str| {
+        let moving = async {
+            while acceptor.protocol(&info) != Some(protocol) {
+                state.changed().await.expect("the session goes on");
+            }
+        };
+        soon(&format!("the session over {protocol}"), moving).await;
+    };
+    let mut talk = Talk::with(end);
+    goes_over("wt").await;
+    talk.more().await;
+    network.drop_udp();
+    goes_over("ws").await;
+    talk.more().await;
+    // WebSocket is cut, and WebTransport is there again.
+    network.reset_tcp();
+    goes_over("wt").await;
+    talk.more().await;
+    talk.ends(page, [&from, &to, &from]).await;
 }

@@ -1,7 +1,8 @@
 //! Random stacks of layers around sinks that fail, drawn from a seed. Whatever happens: what was answered is there, what was
 //! said not to have been sent is nowhere, nothing was invented, and only what may come twice does.
 //!
-//! `HAUL_SEED` is the first seed and `HAUL_HISTORIES` how many; a failure names its own.
+//! `HAUL_SEED` is the first seed, `HAUL_FAULT_SECONDS` how long each test goes on, or else `HAUL_HISTORIES` how many it tries;
+//! a failure names its own seed.
 
 mod calls;
 mod faulty;
@@ -9,14 +10,19 @@ mod outboxes;
 mod redis;
 mod stacks;
 
-use std::ops::Range;
+use std::time::Instant;
 
 use haul_core::Packet;
 
-/// The usual seeds, or those that a long run asks for.
-fn seeds(first: u64, usual: u64) -> Range<u64> {
-    let first = haul_services::seed(first);
-    first..first + haul_services::histories(usual)
+/// One seed after the other: for a time where the run gives one, or else so many; one at least.
+fn seeds(first: u64, usual: u64) -> impl Iterator<Item = u64> + Send {
+    let (first, many) = (haul_services::seed(first), haul_services::histories(usual));
+    let until = haul_services::fault_time().map(|time| Instant::now() + time);
+    let goes_on = move |tried| match until {
+        Some(until) => tried == 0 || Instant::now() < until,
+        None => tried < many,
+    };
+    (0..).take_while(move |tried| goes_on(*tried)).map(move |tried| first + tried)
 }
 
 /// Packet `number`; every tenth is refused by each sink, for good.

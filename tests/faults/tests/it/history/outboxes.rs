@@ -194,7 +194,7 @@ async fn history(seed: u64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_stands_behind_an_outbox_all_that_it_stored_arrives_in_order() {
     let mut seeds = seeds(2_000_000, 200);
-    let mut under_way = JoinSet::new();
+    let (mut under_way, mut ended_well) = (JoinSet::new(), 0);
     loop {
         while let Some(seed) = (under_way.len() < AT_ONCE as usize).then(|| seeds.next()).flatten() {
             under_way.spawn(async move {
@@ -203,7 +203,9 @@ async fn whatever_stands_behind_an_outbox_all_that_it_stored_arrives_in_order() 
                 ended.unwrap_or_else(|why| panic!("HAUL_SEED={seed}: {why}"));
             });
         }
-        let Some(ended) = under_way.join_next().await else { return };
+        let Some(ended) = under_way.join_next().await else { break };
         ended.unwrap();
+        ended_well += 1;
     }
+    println!("{ended_well} histories");
 }
