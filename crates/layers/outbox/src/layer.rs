@@ -90,6 +90,11 @@ impl LazyOutbox {
         self.check().map(|()| outbox)
     }
 
+    /// The outbox, if it is open.
+    pub fn get(&self) -> Option<&Outbox> {
+        self.0.outbox.get()
+    }
+
     fn check(&self) -> Result<()> {
         if !self.0.closed.load(Relaxed) {
             return Ok(());
