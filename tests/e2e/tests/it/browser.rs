@@ -19,10 +19,9 @@ use crate::session::Cutter;
 
 const MODULE: &str = include_str!("../../../../crates/serve/web/haul.js");
 
-/// Makes `endless` of a head start in a page: however slow the machine is, who begins has the time that it needs. Who won
-/// before is not remembered: the page's own connections may have raced while the machine was busy.
-pub(crate) const ENDLESS: &str = r#"
-    const endless = { headStart: 1999, remember: 1 }, later = setTimeout;
+/// Makes `endless` of a head start in a page: however slow the machine is, who begins has the time that it needs.
+const ENDLESS: &str = r#"
+    const endless = { headStart: 1999 }, later = setTimeout;
     window.setTimeout = (work, wait, ...rest) => later(work, wait === endless.headStart ? 1e9 : wait, ...rest);
 "#;
 
