@@ -10,24 +10,12 @@ use rdkafka::config::RDKafkaLogLevel as Level;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::producer::{DeliveryResult, ProducerContext, ThreadedProducer};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 
 use crate::failure::{failed, is_refusal};
+use crate::reports::Ticket;
 
 pub(crate) type Producer = ThreadedProducer<Events>;
-
-/// The place of a record in its call, and what became of it.
-pub(crate) type Report = (usize, Result<Stored>);
-
-/// Where a record is: partition and offset.
-pub(crate) type Stored = (i32, i64);
-
-/// Says what became of one record. Dropped without a word, nothing is known of it.
-pub(crate) struct Ticket {
-    pub(crate) at: usize,
-    /// It has room for every record of the call.
-    pub(crate) reports: mpsc::Sender<Report>,
-}
 
 /// What the client tells.
 pub(crate) struct Events {
@@ -174,12 +162,10 @@ impl ProducerContext for Events {
     type DeliveryOpaque = Box<Ticket>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<Ticket>) {
-        let outcome = match result {
+        ticket.tell(match result {
             Ok(record) => Ok((record.partition(), record.offset())),
             Err((why, _)) => Err(failed(why)),
-        };
-        // Nobody waits any more for the records of a call that was given up.
-        let _ = ticket.reports.try_send((ticket.at, outcome));
+        });
         self.room.notify_waiters();
     }
 }

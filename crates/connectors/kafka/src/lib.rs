@@ -5,6 +5,7 @@ mod config;
 mod failure;
 mod group;
 mod record;
+mod reports;
 mod server;
 mod sink;
 mod source;

@@ -10,14 +10,15 @@ use haul_core::{
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, Producer as _};
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout_at;
 
-use crate::client::{Events, Producer, Stored, Ticket};
+use crate::client::{Events, Producer};
 use crate::config::KafkaConfig;
 use crate::failure::failed;
 use crate::record;
+use crate::reports::{Reports, Stored, Ticket};
 use crate::transaction::Transactions;
 
 /// Calls at once; further ones wait.
@@ -121,27 +122,31 @@ impl KafkaSink {
     /// them were buffered, and failed.
     async fn send(&self, producer: &Producer, packets: &[Packet]) -> (Vec<Result<Stored>>, Vec<usize>) {
         let until = Instant::now() + self.config.timeout;
-        let (reports, mut reported) = mpsc::channel(packets.len().max(1));
-        let untold = || Err(Error::new(ErrorKind::Closed, "the client said nothing of the record"));
-        let mut outcomes = Vec::with_capacity(packets.len());
+        let (reports, told) = Reports::of(packets.len());
+        let mut refused = Vec::new();
         for (at, packet) in packets.iter().enumerate() {
             let ticket = Ticket { at, reports: reports.clone() };
-            match self.buffer(producer, packet, ticket, until).await {
-                Ok(()) => outcomes.push(untold()),
-                Err(why) if why.status() == Status::Transient => {
-                    let behind = why.not_tried();
-                    outcomes.push(Err(why));
-                    outcomes.resize_with(packets.len(), || Err(behind.clone()));
-                    break;
-                }
-                Err(why) => outcomes.push(Err(why)),
+            let Err(why) = self.buffer(producer, packet, ticket, until).await else { continue };
+            if why.status() == Status::Transient {
+                let behind = why.not_tried();
+                refused.push((at, why));
+                refused.extend((at + 1..packets.len()).map(|at| (at, behind.clone())));
+                break;
             }
+            refused.push((at, why));
         }
         drop(reports);
+        let told = told.await.expect("the last ticket tells them");
         let mut failed = Vec::new();
-        while let Some((at, outcome)) = reported.recv().await {
-            failed.extend(outcome.is_err().then_some(at));
-            outcomes[at] = outcome;
+        let outcomes = told.into_iter().enumerate().map(|(at, outcome)| {
+            let untold = || Err(Error::new(ErrorKind::Closed, "the client said nothing of the record"));
+            let outcome = outcome.into_inner();
+            failed.extend(matches!(outcome, Some(Err(_))).then_some(at));
+            outcome.unwrap_or_else(untold)
+        });
+        let mut outcomes: Vec<_> = outcomes.collect();
+        for (at, why) in refused {
+            outcomes[at] = Err(why);
         }
         (outcomes, failed)
     }

@@ -9,8 +9,9 @@ use rdkafka::producer::Producer as _;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::timeout;
 
-use crate::client::{Producer, Stored};
+use crate::client::Producer;
 use crate::failure::failed;
+use crate::reports::Stored;
 use crate::sink::blocking;
 
 /// Runs one transaction at a time.
