@@ -1,7 +1,6 @@
 //! A packet as an entry of a stream, and back.
 
 use std::collections::HashMap;
-use std::time::SystemTime;
 
 use bytes::Bytes;
 use haul_core::{Error, ErrorKind, Kind, Metadata, Packet, Result, Sent, Template};
@@ -9,10 +8,7 @@ use redis::{Cmd, Value, from_redis_value};
 
 /// Appends the usual fields: `event_type` and `session_id` from the metadata of these names, `event_data`, `metadata` as a
 /// JSON object, `timestamp`, `id`, and `kind` of what is binary.
-pub(crate) fn usual(packet: &Packet, now: SystemTime, command: &mut Cmd) -> Result<()> {
-    let failed = |why: &dyn std::fmt::Display| {
-        Error::new(ErrorKind::Codec, format!("encode an entry: {why}")).with_sent(Sent::No)
-    };
+pub(crate) fn usual(packet: &Packet, now: &str, command: &mut Cmd) -> Result<()> {
     for name in ["event_type", "session_id"] {
         if let Some(value) = packet.metadata().get(name) {
             command.arg(name).arg(value);
@@ -20,11 +16,12 @@ pub(crate) fn usual(packet: &Packet, now: SystemTime, command: &mut Cmd) -> Resu
     }
     command.arg("event_data").arg(&packet.payload()[..]);
     if !packet.metadata().is_empty() {
-        let metadata = serde_json::to_string(packet.metadata()).map_err(|why| failed(&why))?;
+        let metadata = serde_json::to_string(packet.metadata()).map_err(|why| {
+            Error::new(ErrorKind::Codec, format!("encode an entry: {why}")).with_sent(Sent::No)
+        })?;
         command.arg("metadata").arg(metadata);
     }
-    let now = jiff::Timestamp::try_from(now).map_err(|why| failed(&why))?;
-    command.arg("timestamp").arg(now.to_string());
+    command.arg("timestamp").arg(now);
     if let Some(id) = packet.id() {
         command.arg("id").arg(id.to_string());
     }

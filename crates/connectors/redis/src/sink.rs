@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::time::SystemTime;
 
 use haul_core::{
     Batch, Calls, Error, ErrorKind, Level, Packet, Receipt, Result, Sent, Service, Sink, Status,
 };
+use jiff::Timestamp;
 use redis::{Cmd, RedisResult, Value, from_redis_value};
 
 use crate::config::{RedisConfig, Target};
@@ -19,6 +19,16 @@ const CALLS: u32 = 4096;
 
 /// Bytes of payloads after which a pipeline takes no further command.
 const PIPELINE: usize = 4 << 20;
+
+/// Arguments that a command has room for at first: its name, where it goes, and some fields.
+const ARGUMENTS: usize = 20;
+
+/// Commands that go at once.
+struct Packed {
+    pipeline: redis::Pipeline,
+    /// Of each packet that has its place here, why it has no command, if it has none.
+    refusals: Vec<Option<Error>>,
+}
 
 /// Delivers packets to Redis. Receipts of streams are [`Level::Stored`], with the entry's id as reference, and of lists: the
 /// server has them as safely as it keeps anything. Those of channels are [`Level::Acknowledged`] with the number of
@@ -48,13 +58,14 @@ impl RedisSink {
     }
 
     /// The command for a packet, and its key.
-    fn command<'a>(&'a self, packet: &'a Packet, now: SystemTime) -> Result<(Cow<'a, str>, Cmd)> {
+    fn command<'a>(&'a self, packet: &'a Packet, now: &str) -> Result<(Cow<'a, str>, Cmd)> {
         if packet.len() > self.config.max_packet {
             let error = Error::new(ErrorKind::TooLarge, format!("a packet of {} bytes", packet.len()));
             return Err(error.with("max_packet", self.config.max_packet).with_sent(Sent::No));
         }
         let key = self.config.to.render(packet)?;
-        let mut command = Cmd::new();
+        let beside = key.len() + 2 * (packet.weight() - packet.len());
+        let mut command = Cmd::with_capacity(ARGUMENTS, packet.len() + beside);
         match self.config.target {
             Target::Stream => {
                 command.arg("XADD").arg(&*key);
@@ -96,15 +107,17 @@ impl RedisSink {
         })
     }
 
-    /// Sends the first of `packets`, as many as go in one pipeline; answers their outcomes.
-    async fn pipeline(&self, packets: &[Packet]) -> Vec<Result<Receipt>> {
-        let (mut pipeline, mut commands, mut bytes, now) = (redis::pipe(), Vec::new(), 0, SystemTime::now());
+    /// Packs the first of `packets`, as many as go in one pipeline.
+    fn pack(&self, packets: &[Packet]) -> Packed {
+        let most = packets.len().min(self.config.pipeline);
+        let mut pipeline = redis::Pipeline::with_capacity(most);
+        let (mut refusals, mut bytes, now) = (Vec::with_capacity(most), 0, Timestamp::now().to_string());
         let mut first: Option<Cow<'_, str>> = None;
         for packet in packets {
             if pipeline.len() == self.config.pipeline || bytes >= PIPELINE {
                 break;
             }
-            let command = self.command(packet, now);
+            let command = self.command(packet, &now);
             if let Ok((key, _)) = &command {
                 let first = first.get_or_insert_with(|| key.clone());
                 // The slots of a cluster are on different nodes.
@@ -113,17 +126,30 @@ impl RedisSink {
                 }
             }
             bytes += packet.len();
-            commands.push(command.map(|(_, command)| {
-                pipeline.add_command(command);
-            }));
+            match command {
+                Ok((_, command)) => {
+                    pipeline.add_command(command);
+                    refusals.push(None);
+                }
+                Err(why) => refusals.push(Some(why)),
+            }
         }
-        let answered = if pipeline.is_empty() { Ok(Vec::new()) } else { self.ask(pipeline).await };
+        Packed { pipeline, refusals }
+    }
+
+    /// The outcomes of packets that were packed so.
+    fn outcomes(
+        &self,
+        packets: &[Packet],
+        refusals: Vec<Option<Error>>,
+        answered: Result<Vec<RedisResult<Value>>>,
+    ) -> Vec<Result<Receipt>> {
         let (mut answers, failure) = match answered {
             Ok(answers) => (answers.into_iter(), None),
             Err(why) => (Vec::new().into_iter(), Some(why)),
         };
-        let outcomes = packets.iter().zip(commands).map(|(packet, command)| {
-            command?;
+        let outcomes = packets.iter().zip(refusals).map(|(packet, refusal)| {
+            refusal.map_or(Ok(()), Err)?;
             match (&failure, answers.next()) {
                 (Some(why), _) => Err(why.clone()),
                 (None, Some(Ok(answer))) => self.receipt(packet, answer),
@@ -135,6 +161,9 @@ impl RedisSink {
     }
 
     async fn ask(&self, mut pipeline: redis::Pipeline) -> Result<Vec<RedisResult<Value>>> {
+        if pipeline.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut connection = self.connector.connection().await?;
         let answered = pipeline.ignore_errors().query_async::<Vec<RedisResult<Value>>>(&mut connection).await;
         let why = match &answered {
@@ -150,8 +179,13 @@ impl RedisSink {
     async fn deliver_in_order(&self, packets: &[Packet]) -> Result<Vec<Result<Receipt>>> {
         let _call = self.calls.begin().await.map_err(|why| self.doing(why))?;
         let mut outcomes: Vec<Result<Receipt>> = Vec::with_capacity(packets.len());
+        let mut packed = self.pack(packets);
         while outcomes.len() < packets.len() {
-            let some = self.pipeline(&packets[outcomes.len()..]).await;
+            let (these, rest) = packets[outcomes.len()..].split_at(packed.refusals.len());
+            // While one is on its way the next is packed: the server need not wait for it.
+            let (answered, next) = tokio::join!(biased; self.ask(packed.pipeline), async { self.pack(rest) });
+            let some = self.outcomes(these, packed.refusals, answered);
+            packed = next;
             let mut failures = some.iter().filter_map(|outcome| outcome.as_ref().err());
             let passing = failures.find(|why| why.status() == Status::Transient).map(Error::not_tried);
             outcomes.extend(some);
