@@ -16,7 +16,7 @@ const JSONB: u8 = 1;
 
 /// A payload, in a column of any of the types of [`Payload`].
 #[derive(Debug)]
-struct Raw<'a>(&'a [u8]);
+pub(crate) struct Raw<'a>(&'a [u8]);
 
 impl ToSql for Raw<'_> {
     fn to_sql(&self, column: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
@@ -68,6 +68,15 @@ impl<'a> Columns<'a> {
     pub(crate) fn parameters(&self) -> [&(dyn ToSql + Sync); 4] {
         [&self.ids, &self.kinds, &self.payloads, &self.metadata]
     }
+}
+
+/// The payloads of `packets`, if none of them is anything but text.
+pub(crate) fn plain<'a>(packets: &[&'a Packet]) -> Option<Vec<Raw<'a>>> {
+    let payload = |packet: &&'a Packet| {
+        let plain = packet.kind() == Kind::Text && packet.id().is_none() && packet.metadata().is_empty();
+        plain.then(|| Raw(packet.payload()))
+    };
+    packets.iter().map(payload).collect()
 }
 
 /// Whether a column of this type can hold the packet.

@@ -21,7 +21,8 @@ const STATEMENT: usize = 4 << 20;
 
 /// What is asked, by its number in the setup.
 const INSERT: usize = 0;
-const FIND: usize = 1;
+const INSERT_PLAIN: usize = 1;
+const FIND: usize = 2;
 
 /// Delivers packets into a table of PostgreSQL. Receipts are [`Level::Stored`], with the row's `seq` as reference: the
 /// transaction is committed, as safely as the server's `synchronous_commit` says. One whose row is not found, as a trigger
@@ -46,7 +47,7 @@ impl PostgresSink {
     pub fn new(config: PostgresConfig) -> Result<Self> {
         config.check()?;
         let table = Table::parse(&config.table)?;
-        let statements = vec![table.insert(config.payload), table.find()];
+        let statements = vec![table.insert(config.payload), table.insert_plain(config.payload), table.find()];
         let create = config.create.then_some(config.payload);
         let connector = Connector::new(&config.server, Setup { table, create, statements, alone: false })?;
         Ok(Self { config, connector, calls: Calls::new(CALLS) })
@@ -77,7 +78,10 @@ impl PostgresSink {
 
     /// Stores all of `packets` or none, in one transaction.
     async fn insert(&self, packets: &[&Packet]) -> Result<Vec<Receipt>> {
-        let stored = self.connector.ask(INSERT, &Columns::of(packets).parameters()).await?;
+        let stored = match row::plain(packets) {
+            Some(payloads) => self.connector.ask(INSERT_PLAIN, &[&payloads]).await?,
+            None => self.connector.ask(INSERT, &Columns::of(packets).parameters()).await?,
+        };
         let (mut by_id, mut others) = (HashMap::new(), Vec::new());
         for row in &stored {
             match place(row)? {

@@ -1,6 +1,6 @@
 //! The table: its name, its columns, and what is asked of it.
 
-use haul_core::{Error, ErrorKind, Result};
+use haul_core::{Error, ErrorKind, Kind, Result};
 
 use crate::config::Payload;
 
@@ -57,6 +57,18 @@ impl Table {
             order by place
             on conflict (id) do nothing
             returning seq::bigint as seq, id"
+        )
+    }
+
+    /// Stores rows of text with nothing beside their payloads, as [`insert`](Self::insert) does: without ids the server need
+    /// not look for those that are there.
+    pub(crate) fn insert_plain(&self, payload: Payload) -> String {
+        let (table, payload) = (&self.0, sql_type(payload));
+        format!(
+            "insert into {table} (id, kind, payload, metadata)
+            select null, '{}', unnest($1::{payload}[]), '{{}}'
+            returning seq::bigint as seq, id",
+            Kind::Text.as_str()
         )
     }
 

@@ -60,6 +60,25 @@ async fn a_call_is_one_transaction_and_one_above_its_rows_several() {
 }
 
 #[tokio::test]
+async fn text_alone_makes_the_same_rows_as_among_packets_that_have_more() {
+    let Some(postgres) = Postgres::start(&[]) else { return };
+    for payload in ["bytea", "text", "jsonb"] {
+        let sink = sink(&postgres.url(&format!("table={payload}_rows&create=true&payload={payload}")));
+        let text = || Packet::text("{}");
+        let alone = references(sink.deliver_all(vec![text(), text()]).await.unwrap());
+        let among = references(sink.deliver_all(vec![text(), text().identified()]).await.unwrap());
+        let row = |seq: &str| {
+            let columns = "id is null, kind, payload, metadata, stored_at is null";
+            postgres.psql(&format!("select {columns} from {payload}_rows where seq = {seq}"))
+        };
+        let shown = if payload == "bytea" { "\\x7b7d" } else { "{}" };
+        assert_eq!(row(&among[0]), format!("t|text|{shown}|{{}}|f"));
+        assert_eq!([row(&alone[0]), row(&alone[1])], [row(&among[0]), row(&among[0])]);
+        assert!(alone[0] < alone[1], "{alone:?}");
+    }
+}
+
+#[tokio::test]
 async fn all_of_a_packet_comes_back_through_the_source() {
     let Some(postgres) = Postgres::start(&[]) else { return };
     let url = postgres.url("table=events&create=true");
