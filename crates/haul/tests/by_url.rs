@@ -123,7 +123,8 @@ mod route {
         // Nobody answers: only the timeout of the route ends a try, and only its retry makes a second one.
         let layers = "{ type = 'retry', attempts = 2, base = '1ms' }, { type = 'timeout', after = '50ms' }";
         let config = read(layers, &listener.local_endpoint().to_string());
-        let sink = config.routes[0].open(&haul::registry(), &haul::serve::Panel::default()).await.unwrap();
+        let sink =
+            config.routes[0].open(&haul::registry(), &haul::event_log::Panel::default()).await.unwrap();
         let delivering = sink.deliver(Packet::text("x").identified());
         let error = soon("the end of the tries", delivering).await.unwrap_err();
         let what = (error.kind(), error.status());
@@ -138,7 +139,7 @@ mod route {
     async fn a_wrong_option_of_a_layer_names_the_route() {
         let config = read("{ type = 'retry', attempts = 0 }", "null:");
         let error =
-            config.routes[0].open(&haul::registry(), &haul::serve::Panel::default()).await.unwrap_err();
+            config.routes[0].open(&haul::registry(), &haul::event_log::Panel::default()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);
         assert!(error.to_string().contains("route alerts"), "{error}");
     }

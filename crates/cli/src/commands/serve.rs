@@ -47,8 +47,16 @@ pub(crate) struct Args {
 pub(crate) struct Plan {
     pub(crate) options: ServeOptions,
     pub(crate) drain: Duration,
-    /// Each route: its name, and its sink without a password.
-    pub(crate) routes: Vec<(String, String)>,
+    pub(crate) routes: Vec<Listed>,
+}
+
+/// A route, as it is shown.
+pub(crate) struct Listed {
+    pub(crate) name: String,
+    /// Its sink without a password.
+    pub(crate) sink: String,
+    /// What stands around it.
+    pub(crate) around: Vec<String>,
 }
 
 impl Args {
@@ -82,7 +90,11 @@ impl Args {
         };
         let mut listed = Vec::with_capacity(routes.len());
         for route in routes {
-            listed.push((route.name.clone(), Endpoint::parse(&route.sink)?.to_string()));
+            listed.push(Listed {
+                name: route.name.clone(),
+                sink: Endpoint::parse(&route.sink)?.to_string(),
+                around: route.around(),
+            });
             options = options.route(planned(route));
         }
         Ok(Plan { options, drain: self.drain.unwrap_or(serve.drain), routes: listed })
@@ -104,7 +116,7 @@ impl Args {
 
 fn planned(route: ConfigRoute) -> Route {
     let (name, options) = (route.name.clone(), route.sink_options());
-    let made_of = format!("{} {:?} {:?}", route.sink, route.layers, route.connect);
+    let made_of = route.made_of();
     let open = move |panel: Panel| {
         let route = route.clone();
         async move { route.open(&haul::registry(), &panel).await }
@@ -125,7 +137,7 @@ pub(crate) async fn run(args: Args, out: Output) -> Result<(), Failure> {
         listening(&listener, out)?;
     }
     out.remark(&format!("event log in {}", data.display()));
-    for (name, sink) in &plan.routes {
+    for Listed { name, sink, .. } in &plan.routes {
         out.remark(&match name == sink {
             true => format!("passing on to {sink}"),
             false => format!("passing on to {name}: {sink}"),

@@ -7,7 +7,7 @@ use haul::serve::Gateway;
 use serde_json::json;
 
 use super::data::ConfigArgs;
-use super::serve;
+use super::serve::{self, Listed};
 use crate::exit::Failure;
 use crate::output::{Output, Paint, time};
 
@@ -31,7 +31,10 @@ pub(crate) async fn run(args: Args, out: Output) -> Result<(), Failure> {
     Gateway::check(&plan.options, &haul::registry()).await?;
     let data = plan.options.data.display().to_string();
     if out.json {
-        let routes = plan.routes.iter().map(|(name, sink)| json!({ "name": name, "sink": sink }));
+        let routes = plan
+            .routes
+            .iter()
+            .map(|Listed { name, sink, around }| json!({ "name": name, "sink": sink, "around": around }));
         return out.object(&json!({
             "event": "valid",
             "file": file,
@@ -48,8 +51,11 @@ pub(crate) async fn run(args: Args, out: Output) -> Result<(), Failure> {
         out.line(&format!("listen on   {}", haul::Endpoint::parse(url)?))?;
     }
     out.line(&format!("event log   {data}"))?;
-    for (name, sink) in &plan.routes {
+    for Listed { name, sink, around } in &plan.routes {
         out.line(&format!("pass on to  {name}: {sink}"))?;
+        if !around.is_empty() {
+            out.line(&format!("    through {}", around.join(", ")))?;
+        }
     }
     out.line(&format!("drain       {}", time(plan.drain)))
 }

@@ -2,11 +2,13 @@
 
 use haul_core::{AnySink, Batch, Result, Service};
 #[allow(unused_imports, reason = "there may be no layer")]
-use haul_serve::{LayerStatus, Panel};
-use serde::de::{DeserializeOwned, Error};
-use serde::{Deserialize, Deserializer};
+use haul_event_log::{LayerStatus, Panel};
+use serde::Deserialize;
 #[allow(unused_imports, reason = "there may be no layer")]
 use tower_layer::Layer as _;
+
+#[allow(unused_imports, reason = "there may be no layer")]
+use super::parts::{self, Members};
 
 /// A table of a route's `layers`: `type` says which, the other keys are its options.
 ///
@@ -17,7 +19,7 @@ use tower_layer::Layer as _;
 pub enum Layer {
     /// Delivers each batch to the sink or to one of `sinks`.
     #[cfg(feature = "balance")]
-    Balance(Members<haul_balance::BalanceOptions>),
+    Balance(parts::Balance),
     /// Gathers what is delivered at once into one delivery.
     #[cfg(feature = "batch")]
     Batch(haul_batch::BatchOptions),
@@ -41,7 +43,7 @@ pub enum Layer {
     Outbox(haul_outbox::OutboxOptions),
     /// Lets deliveries wait in a bounded queue.
     #[cfg(feature = "queue")]
-    Queue(haul_queue::QueueOptions),
+    Queue(parts::Queue),
     /// Delivers again what failed and may be sent again.
     #[cfg(feature = "retry")]
     Retry(haul_retry::RetryOptions),
@@ -53,40 +55,12 @@ pub enum Layer {
     Trace(haul_trace::TraceOptions),
 }
 
-/// A layer over several sinks: the route's own, and those at the URLs in `sinks`. The other keys are the layer's options.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Members<O> {
-    /// The URLs of the other sinks, in order.
-    pub sinks: Vec<String>,
-    /// The layer's options.
-    pub options: O,
-}
-
-impl<'de, O: DeserializeOwned> Deserialize<'de> for Members<O> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
-        const SINKS: &str = "sinks";
-        let mut table = toml::Table::deserialize(from)?;
-        let sinks = table.remove(SINKS);
-        let options = O::deserialize(table).map_err(|why| match why.message() {
-            // Here is one key more than the options know.
-            unknown if unknown.starts_with("unknown field") => {
-                D::Error::custom(format_args!("{unknown}, `{SINKS}`"))
-            }
-            other => D::Error::custom(other),
-        })?;
-        let sinks = sinks.ok_or_else(|| D::Error::missing_field(SINKS))?;
-        let sinks =
-            sinks.try_into().map_err(|why| D::Error::custom(format_args!("{SINKS}: {}", why.message())))?;
-        Ok(Self { sinks, options })
-    }
-}
-
 impl Layer {
     /// The URLs of the sinks that it delivers to beside the one it is around.
     pub(super) fn sinks(&self) -> &[String] {
         match self {
             #[cfg(feature = "balance")]
-            Self::Balance(members) => &members.sinks,
+            Self::Balance(balance) => &balance.sinks,
             #[cfg(feature = "fallback")]
             Self::Fallback(members) => &members.sinks,
             #[cfg(feature = "fanout")]
@@ -108,9 +82,11 @@ impl Layer {
     ) -> Result<AnySink> {
         Ok(match self {
             #[cfg(feature = "balance")]
-            Self::Balance(Members { options, .. }) => {
-                let others: Vec<_> = others.into_iter().map(haul_balance::Member::new).collect();
-                let balance = haul_balance::BalanceLayer::new(*options, others)?.layer(inner);
+            Self::Balance(parts::Balance { options, weights, .. }) => {
+                let sinks = std::iter::once(inner).chain(others).zip(weights);
+                let members: Vec<_> =
+                    sinks.map(|(sink, weight)| haul_balance::Member::new(sink).weight(*weight)).collect();
+                let balance = haul_balance::Balance::new(*options, members)?;
                 let seen = balance.clone();
                 panel.layer(move || {
                     let admitted = seen.admitted();
@@ -157,8 +133,10 @@ impl Layer {
                 shown_outbox(haul_outbox::OutboxLayer::new(options.clone())?.layer(inner), panel)
             }
             #[cfg(feature = "queue")]
-            Self::Queue(options) => {
-                let queue = haul_queue::QueueLayer::<Batch>::new(*options)?.layer(inner.clone());
+            Self::Queue(table) => {
+                let chosen = table.clone();
+                let layer = haul_queue::QueueLayer::<Batch>::new(table.options)?;
+                let queue = layer.policy(move |batch| chosen.policy(batch)).layer(inner.clone());
                 let seen = queue.clone();
                 panel.layer(move || Some(LayerStatus::Queue { waiting: seen.waiting() }));
                 AnySink::layered(queue, inner)
@@ -185,11 +163,10 @@ where
     AnySink::layered(layer.layer(inner.clone()), inner)
 }
 
-/// The outbox, which shows itself once its first packet opened it.
+/// The outbox, which shows itself as soon as it is open: a second after the start at the latest, whether packets come or not.
 #[cfg(feature = "outbox")]
 fn shown_outbox(outbox: haul_outbox::LazyOutbox, panel: &Panel) -> AnySink {
-    let opened = std::sync::Arc::new(std::sync::OnceLock::<haul_outbox::Outbox>::new());
-    let (seen, lazy) = (opened.clone(), outbox.clone());
+    let seen = outbox.clone();
     panel.layer(move || {
         let status = seen.get()?.status();
         let stuck = status.sink.stuck.map(|stuck| stuck.message);
@@ -204,14 +181,7 @@ fn shown_outbox(outbox: haul_outbox::LazyOutbox, panel: &Panel) -> AnySink {
             failure: status.failure.or(stuck),
         })
     });
-    let deliver = haul_core::service_fn(move |batch: Batch| {
-        let (lazy, opened) = (lazy.clone(), opened.clone());
-        async move {
-            let outbox = lazy.open().await?;
-            opened.get_or_init(|| outbox.clone()).call(batch).await
-        }
-    });
-    AnySink::layered(deliver, AnySink::new(outbox))
+    AnySink::new(outbox)
 }
 
 #[cfg(all(test, feature = "layers", feature = "file", feature = "tcp"))]

@@ -1,9 +1,9 @@
 use std::path::Path;
 
-use haul_core::{Deliver, DeliverAll, ErrorKind, Level, Packet, Sink};
-use haul_serve::{LayerStatus, Panel};
+use haul_core::{Batch, Deliver, DeliverAll, ErrorKind, Level, Packet, Sink};
+use haul_event_log::{LayerStatus, Panel};
 
-use crate::config::{Config, Profile};
+use crate::config::{Config, Layer, Profile};
 
 /// A route to `sink` with `layers`, read from a file and opened.
 async fn open(sink: &str, layers: &str) -> haul_core::Result<haul_core::AnySink> {
@@ -128,7 +128,7 @@ async fn what_layers_and_receivers_know_is_shown_the_outermost_layer_first() {
 }
 
 #[tokio::test]
-async fn a_balance_shows_whom_it_passes_over_and_an_outbox_itself_once_it_is_open() {
+async fn a_balance_shows_whom_it_passes_over() {
     let folder = tempfile::tempdir().unwrap();
     let first = url(folder.path(), "first");
     let panel = Panel::default();
@@ -139,19 +139,79 @@ async fn a_balance_shows_whom_it_passes_over_and_an_outbox_itself_once_it_is_ope
     }
     let passed_over = vec![DOWN.to_owned()];
     assert_eq!(panel.status().layers, [LayerStatus::Balance { members: 2, passed_over }]);
+}
 
-    let panel = Panel::default();
+#[tokio::test]
+async fn an_outbox_shows_what_is_left_of_before_though_no_packet_comes() {
+    let folder = tempfile::tempdir().unwrap();
     let outbox =
         format!("{{ type = 'outbox', dir = '{}', drain = '1ms' }}", folder.path().join("outbox").display());
+    let before = open(DOWN, &outbox).await.unwrap();
+    before.deliver(Packet::text("a")).await.unwrap();
+    before.close().await.unwrap();
+
+    let panel = Panel::default();
     let sink = open_on(&panel, DOWN, &outbox).await.unwrap();
-    assert_eq!(panel.status().layers, []);
-    sink.deliver(Packet::text("a")).await.unwrap();
+    let shown = async {
+        while panel.status().layers.is_empty() {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    let patience = std::time::Duration::from_secs(60);
+    tokio::time::timeout(patience, shown).await.expect("waited 60 s for the outbox to show itself");
     let layers = panel.status().layers;
     assert!(
         matches!(layers[..], [LayerStatus::Outbox { pending: 1, delivered: 0, dead: 0, .. }]),
         "{layers:?}"
     );
     sink.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_balance_gives_each_sink_its_weight_the_routes_own_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) = (url(folder.path(), "first"), url(folder.path(), "second"));
+    let sink = open(&first, &format!("{{ type = 'balance', sinks = ['{second}'], weights = [3, 1] }}"))
+        .await
+        .unwrap();
+    for number in 0..8 {
+        sink.deliver(Packet::text(number.to_string())).await.unwrap();
+    }
+    sink.close().await.unwrap();
+    assert_eq!((stored(folder.path(), "first").len(), stored(folder.path(), "second").len()), (6, 2));
+}
+
+#[tokio::test]
+async fn a_queue_lets_what_its_rules_say_go_first_and_tries_it_as_often() {
+    let file = "[[route]]\nname = 'a'\nsink = 'null:'\nlayers = [{ type = 'queue', priority = 1, rules = [\n\
+        { filter = { level = 'error' }, priority = 9, attempts = 5 },\n\
+        { filter = { '/kind' = ['bulk', 'copy'] }, priority = 0 } ] }]";
+    let nothing = std::iter::empty::<(&str, &str)>().collect();
+    let config = Config::parse(file, "haul.toml", Some(Profile::Dev), &nothing).unwrap();
+    let Layer::Queue(queue) = &config.routes[0].layers[0] else { panic!("{config:?}") };
+    let of = |packets: &[Packet]| {
+        let policy = queue.policy(&Batch::new(packets.to_vec()));
+        (policy.priority, policy.attempts)
+    };
+    let (error, bulk) = (Packet::text("x").with("level", "error"), Packet::text(r#"{"kind":"bulk"}"#));
+    assert_eq!(of(&[Packet::text("x")]), (1, 1), "the rest is as the queue says");
+    assert_eq!(of(std::slice::from_ref(&error)), (9, 5));
+    assert_eq!(of(std::slice::from_ref(&bulk)), (0, 1));
+    assert_eq!(of(&[bulk, error]), (9, 5), "a delivery is as urgent as its most urgent packet");
+    assert_eq!(config.routes[0].around(), ["queue by rules"]);
+}
+
+#[tokio::test]
+async fn the_layer_of_a_queue_goes_by_its_rules() {
+    let tries = |packet: Packet| async {
+        let panel = Panel::default();
+        let layers = "{ type = 'queue', base = '1ms', rules = [{ filter = { a = '1' }, attempts = 3 }] }";
+        let sink = open_on(&panel, DOWN, layers).await.unwrap();
+        sink.deliver(packet).await.unwrap_err();
+        panel.status().receivers[0].failed
+    };
+    assert_eq!(tries(Packet::text("x")).await, 1);
+    assert_eq!(tries(Packet::text("x").with("a", "1")).await, 3);
 }
 
 #[tokio::test]
@@ -173,6 +233,21 @@ async fn what_is_wrong_with_a_layer_is_named_with_the_nearest_that_is_known() {
         ("{ type = 'outbox', dir = 'x', max_age = '1s', whenfull = 'wait' }", "did you mean when_full?"),
         ("{ type = 'outbox', dir = 'x', delivery = { paralel = 2 } }", "did you mean parallel?"),
         ("{ type = 'batch', count = 0 }", "batch: count = 0"),
+        ("{ type = 'balance', sinks = ['null:'], wieghts = [1, 1] }", "did you mean weights?"),
+        (
+            "{ type = 'balance', sinks = ['null:'], weights = [1] }",
+            "weights: 1 for 2 sinks; give one for the route's own",
+        ),
+        (
+            "{ type = 'balance', sinks = ['null:'], weights = [1, 0] }",
+            "weights: 0 must be between 1 and 1000",
+        ),
+        ("{ type = 'queue', rulse = [] }", "did you mean rules?"),
+        ("{ type = 'queue', rules = [{ filter = {}, priorty = 1 }] }", "did you mean priority?"),
+        ("{ type = 'queue', rules = [{ priority = 1 }] }", "missing field `filter`"),
+        ("{ type = 'queue', rules = [{ filter = {} }] }", "rules: one without priority and attempts"),
+        ("{ type = 'queue', rules = [{ filter = {}, attempts = 0 }] }", "attempts counts the first try"),
+        ("{ type = 'queue', rules = [{ filter = {}, priority = 256 }] }", "256"),
     ] {
         let error = refused(layers).await;
         assert!(error.contains(words), "{layers}: {error}");

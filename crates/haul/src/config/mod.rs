@@ -37,10 +37,14 @@
 //!
 //! **Unknown keys** are errors, in the profiles not chosen too, with the line and the nearest known key.
 
+#[cfg(all(feature = "auth", feature = "http"))]
+mod auth;
+mod display;
 mod environment;
 mod explain;
 mod layer;
 mod model;
+mod parts;
 mod stack;
 mod tree;
 mod value;
@@ -55,8 +59,13 @@ use std::str::FromStr;
 use haul_core::{Error, ErrorKind, Result};
 
 pub use environment::Environment;
-pub use layer::{Layer, Members};
+pub use layer::Layer;
 pub use model::{Backoff, Config, Log, LogFormat, Route, Serve, Session};
+#[cfg(feature = "balance")]
+pub use parts::Balance;
+pub use parts::Members;
+#[cfg(feature = "queue")]
+pub use parts::{Queue, Rule};
 
 /// Which overrides of `haul.toml` apply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

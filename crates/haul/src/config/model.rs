@@ -149,6 +149,11 @@ pub struct Route {
     /// What stands around the sink, outermost first.
     #[serde(default)]
     pub layers: Vec<Layer>,
+    /// What is shown to the sink with each request, where it is `http://` or `https://`: `{ type = "bearer", token = "..." }`.
+    /// The sinks that layers name do not get it. Default nothing.
+    #[cfg(all(feature = "auth", feature = "http"))]
+    #[serde(default)]
+    pub auth: Option<haul_auth::AuthOptions>,
     /// What stands around the connection, where the sink is one: `{ session = {}, adaptive = {} }`. Default nothing.
     #[serde(default)]
     pub connect: Stack,
@@ -168,6 +173,8 @@ impl Route {
             ahead: None,
             backoff: Backoff::default(),
             layers: Vec::new(),
+            #[cfg(all(feature = "auth", feature = "http"))]
+            auth: None,
             connect: Stack::default(),
         }
     }

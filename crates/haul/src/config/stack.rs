@@ -1,8 +1,7 @@
 //! From a route to the sink and layers that it names.
 
 use haul_core::{AnySink, Endpoint, Error, Registry, Result};
-use haul_event_log::{Order, SinkOptions};
-use haul_serve::Panel;
+use haul_event_log::{Order, Panel, SinkOptions};
 
 use super::{Backoff, Route};
 use crate::Stack;
@@ -13,23 +12,55 @@ impl Route {
     /// Errors: `Config` and `Unsupported` for what is wrong with URL or layers, and the sink's own.
     pub async fn open(&self, registry: &Registry, panel: &Panel) -> Result<AnySink> {
         let failed = |why: Error| why.while_doing(format!("open route {}", self.name));
-        let receiver = async |url: &str, connect: &Stack| {
+        let receiver = |shown: &str, sink: AnySink| (panel.receiver(shown, sink), shown.to_owned());
+        let own = async {
+            let endpoint = Endpoint::parse(&self.sink)?;
+            let shown = endpoint.to_string();
+            Ok(receiver(&shown, self.own_sink(registry, endpoint).await?))
+        };
+        let other = async |url: &str| {
             let endpoint = Endpoint::parse(url)?;
             let shown = endpoint.to_string();
-            let sink = crate::open::sink(registry, endpoint, connect).await?;
-            Ok((panel.receiver(shown.as_str(), sink), shown))
+            Ok(receiver(&shown, crate::open::sink(registry, endpoint, &Stack::default()).await?))
         };
-        let (mut sink, shown) = receiver(&self.sink, &self.connect).await.map_err(failed)?;
+        let (mut sink, shown) = own.await.map_err(failed)?;
         for layer in self.layers.iter().rev() {
             let (mut others, mut names) = (Vec::new(), vec![shown.clone()]);
             for url in layer.sinks() {
-                let (other, shown) = receiver(url, &Stack::default()).await.map_err(failed)?;
-                others.push(other);
+                let (sink, shown) = other(url).await.map_err(failed)?;
+                others.push(sink);
                 names.push(shown);
             }
             sink = layer.around(sink, others, names, panel).map_err(failed)?;
         }
         Ok(sink)
+    }
+
+    /// The sink without its layers.
+    async fn own_sink(&self, registry: &Registry, endpoint: Endpoint) -> Result<AnySink> {
+        #[cfg(all(feature = "auth", feature = "http"))]
+        if let Some(auth) = &self.auth {
+            return super::auth::sink(&endpoint, auth, &self.connect);
+        }
+        crate::open::sink(registry, endpoint, &self.connect).await
+    }
+
+    /// Text that is another when the route is made of something else: whoever keeps routes open opens it anew then. It has
+    /// the secrets of the URL.
+    pub fn made_of(&self) -> String {
+        let made_of = format!("{} {:?} {:?}", self.sink, self.layers, self.connect);
+        #[cfg(all(feature = "auth", feature = "http"))]
+        let made_of = format!("{made_of} {:x}", super::auth::digest(self.auth.as_ref()));
+        made_of
+    }
+
+    /// What stands around the sink, outermost first: `queue`, `balance 3:1`, and `auth oauth2` as the last.
+    pub fn around(&self) -> Vec<String> {
+        #[allow(unused_mut, reason = "without auth nothing is added")]
+        let mut around: Vec<_> = self.layers.iter().map(ToString::to_string).collect();
+        #[cfg(all(feature = "auth", feature = "http"))]
+        around.extend(self.auth.as_ref().map(|auth| format!("auth {}", auth.as_str())));
+        around
     }
 
     /// How the event log is to deliver to it.

@@ -169,7 +169,7 @@ async fn a_route_is_connected_through_what_the_configuration_says() {
     let dead = away().await;
     let connect = format!("{{ session = {{}}, heartbeat = {{ interval = '5s' }}, or = ['{}'] }}", relay.url);
     let config = read(&dead, &connect).unwrap();
-    let sink = config.routes[0].open(&haul::registry(), &haul::serve::Panel::default()).await.unwrap();
+    let sink = config.routes[0].open(&haul::registry(), &haul::event_log::Panel::default()).await.unwrap();
     let (ready, mut server) = tokio::join!(soon("the dial", sink.ready()), accept(&listener));
     ready.unwrap();
     let reading = async { server.recv().await.unwrap().unwrap() };
@@ -178,8 +178,10 @@ async fn a_route_is_connected_through_what_the_configuration_says() {
     receipt.unwrap();
 
     let no_connection = read("null:", "{ session = {} }").unwrap();
-    let error =
-        no_connection.routes[0].open(&haul::registry(), &haul::serve::Panel::default()).await.unwrap_err();
+    let error = no_connection.routes[0]
+        .open(&haul::registry(), &haul::event_log::Panel::default())
+        .await
+        .unwrap_err();
     assert!(error.kind() == ErrorKind::Config && error.to_string().contains("route upstream"), "{error}");
     let misspelt = read("tcp://127.0.0.1:1", "{ sesion = {} }").unwrap_err().to_string();
     assert!(misspelt.contains("line 4") && misspelt.contains("did you mean session?"), "{misspelt}");

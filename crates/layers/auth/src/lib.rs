@@ -8,6 +8,7 @@
 
 mod credentials;
 mod oauth2;
+mod options;
 mod token;
 
 use std::fmt;
@@ -21,6 +22,7 @@ use tower_layer::Layer;
 use credentials::Credentials;
 use oauth2::OAuth2;
 pub use oauth2::OAuth2Options;
+pub use options::{ApiKeyOptions, AuthOptions, BearerOptions};
 pub use token::Token;
 
 /// Puts [`Auth`] around services that answer requests. All services of one layer share its token.

@@ -24,7 +24,7 @@ const FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_')
 ///
 /// In TOML: `token_url = "https://login.example/token"`, `client_id = "haul"`, `client_secret = "..."`,
 /// `scope = "write"`, `refresh_token = "..."`, `in_body = true`, `early = "30s"`; all but the first two may be left out.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OAuth2Options {
     /// The token endpoint: `https`, except on a loopback address.

@@ -272,3 +272,34 @@ fn what_is_no_header_is_refused_and_secrets_are_not_shown() {
     let shown = format!("{layer:?} {token:?} {:?}", layer.layer(()));
     assert!(!shown.contains("s3cret"), "{shown}");
 }
+
+#[test]
+fn options_say_what_is_shown_and_show_no_secrets() {
+    let read = |text: &str| toml::from_str::<AuthOptions>(text);
+    for (text, name, authorization) in [
+        ("type = 'bearer'\ntoken = 'hidden'", "bearer", true),
+        ("type = 'api-key'\nkey = 'hidden'", "api-key", false),
+        ("type = 'api-key'\nheader = 'Authorization'\nkey = 'hidden'", "api-key", true),
+        (
+            "type = 'oauth2'\ntoken_url = 'https://a'\nclient_id = 'b'\nclient_secret = 'hidden'",
+            "oauth2",
+            true,
+        ),
+    ] {
+        let options = read(text).unwrap();
+        assert_eq!((options.as_str(), options.is_authorization()), (name, authorization), "{text}");
+        assert!(!format!("{options:?}").contains("hidden"), "{options:?}");
+        let login = service_fn(|_: Request| async { Ok(Response::new(Body::empty())) });
+        AuthLayer::new(options, login).unwrap();
+    }
+    for (text, words) in [
+        ("type = 'bearer'\ntoken = ''", "token is empty"),
+        ("type = 'bearer'\ntoken = \"a\\nb\"", "no value of the header authorization"),
+        ("type = 'api-key'\nheader = 'a b'\nkey = 'x'", "is no name of a header"),
+        ("type = 'api-key'\nkey = ''", "key is empty"),
+        ("type = 'basic'", "unknown variant `basic`"),
+    ] {
+        let why = read(text).expect_err("it should be refused").to_string();
+        assert!(why.contains(words), "{text}: {why}");
+    }
+}

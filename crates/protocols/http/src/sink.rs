@@ -8,12 +8,12 @@ use std::time::{Duration, SystemTime};
 
 use haul_core::{
     Batch, Body, Calls, Error, ErrorKind, Input, Packet, Receipt, Request, Response, Result, Sent, Service,
-    Sink, Status,
+    Shared, Sink, Status,
 };
 use http::{HeaderMap, Method, Uri};
 use tokio::time::timeout;
 
-use crate::client::Client;
+use crate::client::{Client, ClientConfig};
 use crate::config::HttpConfig;
 use plan::{Letter, Plan};
 
@@ -38,7 +38,7 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
 ///
 /// Dropping a call's future cuts the request under way, which may have arrived; later ones are not sent.
 pub struct HttpSink {
-    client: Client,
+    client: Shared<Request>,
     plan: Plan,
     uri: Uri,
     health: Option<Uri>,
@@ -49,6 +49,19 @@ pub struct HttpSink {
 impl HttpSink {
     /// A sink with this configuration; nothing is connected yet. Errors: `Config`.
     pub fn new(config: HttpConfig) -> Result<Self> {
+        Self::with(config, |client| Ok(Shared::new(Client::new(client)?)))
+    }
+
+    /// A sink whose requests go through `client`, such as a [`Client`] with a layer around it: what `config.client` says is
+    /// left to it. Errors: `Config`.
+    pub fn through(config: HttpConfig, client: impl Service<Request>) -> Result<Self> {
+        Self::with(config, |_| Ok(Shared::new(client)))
+    }
+
+    fn with(
+        config: HttpConfig,
+        client: impl FnOnce(ClientConfig) -> Result<Shared<Request>>,
+    ) -> Result<Self> {
         let endpoint = haul_core::Endpoint::parse(&config.url)?;
         let shown = endpoint.to_string();
         let failed = |why: Error| why.while_doing(format!("deliver to {shown}"));
@@ -68,7 +81,7 @@ impl HttpSink {
             Uri::from_parts(parts).map_err(|_| wrong("health must be a path: /health"))
         });
         Ok(Self {
-            client: Client::new(config.client.clone()).map_err(failed)?,
+            client: client(config.client.clone()).map_err(failed)?,
             health: health.transpose()?,
             plan: Plan::new(config).map_err(failed)?,
             uri,
