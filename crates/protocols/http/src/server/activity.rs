@@ -1,5 +1,6 @@
 //! What goes on on a connection, and the stream that ends it when too little does.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,6 +13,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::config::Limits;
+
+/// What a client of HTTP/2 says first (RFC 9113 section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What a connection does.
 #[derive(Debug, Default)]
@@ -99,6 +103,18 @@ impl Watched {
             limits,
             _permit: permit,
         }
+    }
+
+    /// Whether what the peer says first can only be HTTP/1. It is looked at where it lies, and read as if it had not been.
+    /// Errors: those of the socket, and `TimedOut`. Cancel-safe.
+    pub(super) async fn begins_as_http1(&mut self) -> io::Result<bool> {
+        let mut start = [0; PREFACE.len()];
+        let mut start = ReadBuf::new(&mut start);
+        poll_fn(|cx| match self.socket.poll_peek(cx, &mut start) {
+            Poll::Ready(peeked) => Poll::Ready(peeked.map(|_| !PREFACE.starts_with(start.filled()))),
+            Poll::Pending => self.poll_late(cx).map(Err),
+        })
+        .await
     }
 
     /// Whether a request is under way, or was until now.

@@ -2,13 +2,15 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use haul_core::{Body, Error, ErrorKind, Request, Result, Service};
+use haul_core::{Body, BoxFuture, Error, ErrorKind, Request, Result, Service};
 use http::Version;
 use http_body::Body as _;
 use hyper::body::Incoming;
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -65,60 +67,96 @@ async fn serve<S: Service<Request>>(
     SockRef::from(&tcp).set_tcp_keepalive(&alive)?;
     let mut peer = Peer { address, local: tcp.local_addr()?, tls: None };
     let activity = Arc::new(Activity::default());
-    let io = Watched::new(tcp, activity.clone(), shared.limits.clone(), permit);
+    let mut io = Watched::new(tcp, activity.clone(), shared.limits.clone(), permit);
+    // A peer that has not begun to ask, or not finished its handshake, has asked nothing.
+    let asked_nothing = until(told, |phase| *phase != Phase::Serve);
     let Some(tls) = &shared.tls else {
-        return speak(io, Handler { service, peer, activity, limits: shared.limits.clone() }, told).await;
+        let http1 = tokio::select! {
+            biased;
+            http1 = io.begins_as_http1() => http1.map_err(|why| Error::new(ErrorKind::Closed, why.to_string()))?,
+            () = asked_nothing => return Ok(()),
+        };
+        let handler = Handler { service, peer, activity, limits: shared.limits.clone() };
+        return speak(io, http1, handler, told).await;
     };
-    // A peer that has not finished its handshake has asked nothing.
     let stream = tokio::select! {
         biased;
-        stream = tls.accept(io) => stream?,
-        () = until(told, |phase| *phase != Phase::Serve) => return Ok(()),
+        stream = Box::pin(tls.accept(io)) => stream?,
+        () = asked_nothing => return Ok(()),
     };
     let info = stream.info();
     if info.alpn.as_deref() == Some("h2") {
         activity.multiplexed();
     }
+    let http1 = info.alpn.as_deref() == Some("http/1.1");
     peer.tls = Some(Arc::new(info));
-    speak(stream, Handler { service, peer, activity, limits: shared.limits.clone() }, told).await
+    let handler = Handler { service, peer, activity, limits: shared.limits.clone() };
+    speak(stream, http1, handler, told).await
 }
 
-/// Speaks HTTP/1.1 or HTTP/2, as the peer's first bytes are.
-async fn speak<S: Service<Request>>(
+/// Speaks HTTP/1.1, or what the peer's first bytes are: those hyper-util reads apart, and hyper's buffer becomes twice as
+/// large.
+///
+/// What a connection does not need while it is idle is in boxes: its task is as large as all that it may ever hold.
+fn speak<'a, S: Service<Request>>(
     io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    http1: bool,
     handler: Handler<S>,
-    told: &mut watch::Receiver<Phase>,
-) -> Result<()> {
+    told: &'a mut watch::Receiver<Phase>,
+) -> BoxFuture<'a, Result<()>> {
     let limits = handler.limits.clone();
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    // The stream beneath sees to the time that a head may take.
-    let http1 = &mut builder.http1();
-    http1.timer(TokioTimer::new()).header_read_timeout(None);
-    http1.max_headers(limits.max_headers).max_buf_size(limits.max_head);
-    let http2 = &mut builder.http2();
-    http2.timer(TokioTimer::new()).max_concurrent_streams(limits.max_streams);
-    http2.max_header_list_size(u32::try_from(limits.max_head).unwrap_or(u32::MAX));
     let handler = Arc::new(handler);
     let service = service_fn(move |request| {
         let handler = handler.clone();
-        async move { Ok::<_, Infallible>(handler.answer(request).await) }
+        Box::pin(async move { Ok::<_, Infallible>(handler.answer(request).await) })
     });
-    // In a box of its own: the futures around it would each hold room for it.
-    let mut connection = Box::pin(builder.serve_connection_with_upgrades(TokioIo::new(io), service));
+    let io = TokioIo::new(io);
+    // The stream beneath sees to the time that a head may take.
+    if http1 {
+        let mut builder = http1::Builder::new();
+        builder.timer(TokioTimer::new()).header_read_timeout(None);
+        builder.max_headers(limits.max_headers).max_buf_size(limits.max_head);
+        let connection = Box::pin(builder.serve_connection(io, service).with_upgrades());
+        return Box::pin(until_ended(connection, |connection| connection.graceful_shutdown(), told));
+    }
+    Box::pin(async move {
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        let http1 = &mut builder.http1();
+        http1.timer(TokioTimer::new()).header_read_timeout(None);
+        http1.max_headers(limits.max_headers).max_buf_size(limits.max_head);
+        let http2 = &mut builder.http2();
+        http2.timer(TokioTimer::new()).max_concurrent_streams(limits.max_streams);
+        http2.max_header_list_size(u32::try_from(limits.max_head).unwrap_or(u32::MAX));
+        let connection = Box::pin(builder.serve_connection_with_upgrades(io, service));
+        until_ended(connection, |connection| connection.graceful_shutdown(), told).await
+    })
+}
+
+/// Drives a connection to its end; told to finish, it answers what was asked, and ends.
+async fn until_ended<C, E>(
+    mut connection: Pin<Box<C>>,
+    finish: fn(Pin<&mut C>),
+    told: &mut watch::Receiver<Phase>,
+) -> Result<()>
+where
+    C: Future<Output = Result<(), E>>,
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let ended = tokio::select! {
         biased;
         ended = &mut connection => ended,
         () = until(told, |phase| *phase != Phase::Serve) => {
-            connection.as_mut().graceful_shutdown();
+            finish(connection.as_mut());
             connection.await
         }
     };
     ended.map_err(|why| {
+        let why = why.into();
         let kind = match why.downcast_ref::<hyper::Error>() {
             Some(hyper) if hyper.is_parse() || hyper.is_parse_too_large() => ErrorKind::Protocol,
             _ => ErrorKind::Closed,
         };
-        let cause = std::error::Error::source(&*why).map(|cause| format!(": {cause}")).unwrap_or_default();
+        let cause = why.source().map(|cause| format!(": {cause}")).unwrap_or_default();
         Error::new(kind, format!("{why}{cause}"))
     })
 }

@@ -50,6 +50,20 @@ async fn heads_that_are_too_large_too_many_or_no_heads_are_refused() {
 }
 
 #[tokio::test]
+async fn a_request_that_begins_as_the_preface_of_http2_does_is_answered() {
+    let server = listen("", says("ok")).await;
+    for pieces in [["PRI", "NT / HTTP/1.1\r\nhost: a\r\n"], ["PRI * HTTP/", "1.1\r\nhost: a\r\n"]] {
+        let mut stream = TcpStream::connect(("127.0.0.1", port(&server))).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        for piece in pieces.into_iter().chain(["connection: close\r\n\r\n"]) {
+            stream.write_all(piece.as_bytes()).await.unwrap();
+        }
+        let told = until_closed(stream).await;
+        assert!(told.starts_with("HTTP/1.1 200"), "{told}");
+    }
+}
+
+#[tokio::test]
 async fn a_head_that_does_not_come_in_time_ends_the_connection_however_it_drips() {
     let server = listen("head_deadline=300ms&idle=1h", says("ok")).await;
     for beginning in ["", "GET / HTTP/1.1\r\nhos", "PRI * HTTP/2.0\r\n"] {
