@@ -107,7 +107,7 @@ async fn announced(events: &mut Events) -> Result<HeaderValue> {
 fn info(config: &DialConfig, peer: Option<&Peer>) -> Info {
     let mut info = Info::new("sse", "");
     if let Some(peer) = peer {
-        (info.local, info.peer) = (peer.local.to_string(), peer.address.to_string());
+        link::describe(&mut info, peer);
     }
     let (path, query) = config.target.split_once('?').unwrap_or((&config.target, ""));
     info.facts.set("path", path.to_owned());

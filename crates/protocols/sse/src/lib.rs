@@ -15,6 +15,7 @@ pub use listener::listen;
 pub use mount::Mount;
 pub use subscriber::Subscriber;
 
+use bytes::BytesMut;
 use haul_core::{Registry, Task};
 
 /// The schemes that this crate dials and listens on.
@@ -27,6 +28,13 @@ pub fn register(registry: &mut Registry) {
 
 fn spawn(task: Task) {
     tokio::spawn(task);
+}
+
+/// Gives memory back that nothing stands in: connections are idle most of the time.
+fn give_back(bytes: &mut BytesMut) {
+    if bytes.is_empty() {
+        *bytes = BytesMut::new();
+    }
 }
 
 /// What the two ends say beside the event stream.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use haul_core::wire::{Framing, StreamEncoder};
 use haul_core::{Info, Link};
+use haul_http::Peer;
 
 use crate::client::{EventRead, Events, HaulRead, NoWay, NoWrite, Upload};
 use crate::options::{DialConfig, ListenConfig};
@@ -13,6 +14,15 @@ use crate::server::{Posts, Session, Written};
 
 /// How events of strangers stand in `Info`.
 const EVENTS: &str = "events";
+
+/// Who the peer is, and what TLS agreed on with it.
+pub(crate) fn describe(info: &mut Info, peer: &Peer) {
+    (info.local, info.peer) = (peer.local.to_string(), peer.address.to_string());
+    if let Some(tls) = &peer.tls {
+        // What the handshake agreed on is plain data: it always has a form in JSON.
+        info.facts.set("tls", serde_json::to_string(&**tls).unwrap_or_default());
+    }
+}
 
 /// To a haul peer: frames both ways.
 pub(crate) fn dialed(mut info: Info, config: DialConfig, events: Events, patience: Duration) -> Link {

@@ -81,7 +81,7 @@ impl Incoming for SseIncoming {
 fn info(Opening { request, facts, .. }: &Opening) -> Info {
     let mut info = Info::new("sse", "");
     if let Some(peer) = request.extensions().get::<Peer>() {
-        (info.local, info.peer) = (peer.local.to_string(), peer.address.to_string());
+        link::describe(&mut info, peer);
     }
     info.facts.set("path", request.uri().path().to_owned());
     if let Some(query) = request.uri().query() {

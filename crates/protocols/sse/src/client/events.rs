@@ -107,7 +107,11 @@ impl Events {
                         return Poll::Ready(Ok(Some(item)));
                     }
                     let Phase::Open(body) = &mut self.phase else { continue };
-                    match ready!(Pin::new(body).poll_frame(cx)) {
+                    let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else {
+                        self.scanner.rest();
+                        return Poll::Pending;
+                    };
+                    match frame {
                         Some(Ok(frame)) => self.scanner.push(frame.data_ref().map_or(&[], |data| &data[..])),
                         Some(Err(why)) => self.lost(Some(why)),
                         None => self.lost(None),

@@ -12,7 +12,7 @@ use haul_core::{Encoder, Error, ErrorKind, Packet, ReadHalf, Result, WriteHalf};
 
 use super::Events;
 use crate::event::{Event, Item};
-use crate::words;
+use crate::{give_back, words};
 
 /// Frames of a haul peer: `data` is base64 of the next bytes of a stream of frames.
 pub(crate) struct HaulRead {
@@ -39,11 +39,20 @@ impl ReadHalf for HaulRead {
                 }
                 return Poll::Ready(Ok(Some(frame)));
             }
-            match ready!(self.events.poll_next(cx))? {
+            let Poll::Ready(next) = self.events.poll_next(cx) else {
+                give_back(&mut self.bytes);
+                return Poll::Pending;
+            };
+            match next? {
                 Some(Item::Event(event)) if event.name.is_none() => {
                     let wrong =
                         |why| Error::new(ErrorKind::Protocol, format!("an event is not base64: {why}"));
-                    self.bytes.extend_from_slice(&STANDARD.decode(&event.data).map_err(wrong)?);
+                    let frames = STANDARD.decode(&event.data).map_err(wrong)?;
+                    if self.bytes.is_empty() {
+                        self.bytes = Bytes::from(frames).into();
+                    } else {
+                        self.bytes.extend_from_slice(&frames);
+                    }
                 }
                 Some(Item::Event(event)) if event.name.as_deref() == Some(words::CUT) => {
                     self.closed.store(true, Ordering::Release);

@@ -10,6 +10,9 @@ use super::{Event, Item, parse};
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
+/// Fewer bytes at one time are little.
+const LITTLE: usize = 4 << 10;
+
 /// The bounds of an event stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bounds {
@@ -24,6 +27,9 @@ pub(crate) struct Bounds {
 pub(crate) struct Scanner {
     bounds: Bounds,
     bytes: BytesMut,
+    /// Bytes that came since nothing did, and whether that was much at one time.
+    came: usize,
+    grown: bool,
     /// Bytes of an unfinished line that were searched already.
     searched: usize,
     /// Where `bytes` begins in the stream.
@@ -44,6 +50,8 @@ impl Scanner {
         Self {
             bounds,
             bytes: BytesMut::new(),
+            came: 0,
+            grown: false,
             searched: 0,
             at: 0,
             after_cr: false,
@@ -61,7 +69,17 @@ impl Scanner {
 
     /// What has come.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
+        self.came += bytes.len();
+        self.grown |= self.came >= LITTLE;
         self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Nothing more comes for now. Once little has come since the last time, memory that much took before is given back.
+    pub(crate) fn rest(&mut self) {
+        let little = std::mem::take(&mut self.came) < LITTLE;
+        if little && self.grown && self.bytes.is_empty() && self.block.is_empty() {
+            (self.bytes, self.block, self.grown) = (BytesMut::new(), BytesMut::new(), false);
+        }
     }
 
     /// What the stream says next; `None` if more must come. What is not whole when the stream ends was not said.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use haul_core::wire::PROTOCOL;
 use haul_core::{Body, Error, ErrorKind, Metadata, Request, Response, Result};
 use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
@@ -20,6 +21,9 @@ use crate::words;
 
 /// How long a POST waits for the application to read what came before.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Bodies of fewer bytes are copied.
+const COPIED: usize = 4 << 10;
 
 /// What a GET came to that no session answered: a client that wants one of its own, or why it was turned away, which
 /// counts as a handshake that failed.
@@ -147,7 +151,7 @@ impl Door {
         let number: Option<u64> =
             number.map_err(|_| Error::new(ErrorKind::Protocol, "haul-number is a number"))?;
         let max = if session.haul() { self.config.max_post } else { self.config.limits.max_packet };
-        let body = body.bytes(max).await?;
+        let body = apart(body.bytes(max).await?);
         let text = !session.haul() && is_text(&head.headers, &body)?;
         let mut up = session.up.lock().await;
         if let Some(number) = number
@@ -158,7 +162,7 @@ impl Door {
             return Ok(empty(status));
         }
         match timeout(PATIENCE, up.1.reserve()).await {
-            Ok(Ok(place)) => place.send(Posted { body, text }),
+            Ok(Ok(place)) => place.send(Box::new(Posted { body, text })),
             Ok(Err(_)) => return Err(over()),
             Err(_) => {
                 let mut response = empty(StatusCode::SERVICE_UNAVAILABLE);
@@ -258,6 +262,11 @@ fn accepts_events(headers: &HeaderMap) -> bool {
     names_events(headers)
         || !headers.contains_key(ACCEPT)
         || accepted(headers).any(|kind| matches!(kind, "text/*" | "*/*"))
+}
+
+/// The body for itself, if it is small: as it came, it keeps the server's whole read buffer while somebody holds it.
+fn apart(body: Bytes) -> Bytes {
+    if body.len() < COPIED { Bytes::copy_from_slice(&body) } else { body }
 }
 
 /// Whether a body is text by its type, which a body without type is if it can be. Errors: `Codec` for text that is none.

@@ -10,17 +10,18 @@ use tokio::sync::mpsc;
 
 use super::Session;
 use super::session::Posted;
+use crate::give_back;
 
 /// Frames of a haul peer, or a packet for each body.
 pub(crate) struct Posts {
     session: Arc<Session>,
-    posted: mpsc::Receiver<Posted>,
+    posted: mpsc::Receiver<Box<Posted>>,
     bytes: BytesMut,
     decoder: StreamDecoder,
 }
 
 impl Posts {
-    pub(crate) fn new(session: Arc<Session>, posted: mpsc::Receiver<Posted>, max_packet: usize) -> Self {
+    pub(crate) fn new(session: Arc<Session>, posted: mpsc::Receiver<Box<Posted>>, max_packet: usize) -> Self {
         let decoder = StreamDecoder::new(Framing::Haul, max_packet);
         Self { session, posted, bytes: BytesMut::new(), decoder }
     }
@@ -28,7 +29,7 @@ impl Posts {
     /// What was POSTed next. Errors: why nothing more will be, after all that was.
     fn poll_posted(&mut self, cx: &mut Context<'_>) -> Poll<Result<Posted>> {
         match self.posted.poll_recv(cx) {
-            Poll::Ready(Some(posted)) => Poll::Ready(Ok(posted)),
+            Poll::Ready(Some(posted)) => Poll::Ready(Ok(*posted)),
             Poll::Ready(None) => Poll::Ready(Err(Error::new(ErrorKind::Closed, "the session is over"))),
             Poll::Pending => Poll::Ready(Err(ready!(self.session.poll_cut(cx)))),
         }
@@ -46,6 +47,7 @@ impl ReadHalf for Posts {
             if let Some(frame) = self.decoder.next(&mut self.bytes)? {
                 return Poll::Ready(Ok(Some(frame)));
             }
+            give_back(&mut self.bytes);
             let body = ready!(self.poll_posted(cx))?.body;
             if self.bytes.is_empty() {
                 self.bytes = BytesMut::from(body);

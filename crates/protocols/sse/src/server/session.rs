@@ -44,8 +44,8 @@ pub(crate) struct Session {
     replay: usize,
     resume: Duration,
     down: Mutex<Down>,
-    /// The number of the next POST, and where it goes.
-    pub(super) up: tokio::sync::Mutex<(u64, mpsc::Sender<Posted>)>,
+    /// The number of the next POST, and where it goes: boxed, as a channel makes room for 32.
+    pub(super) up: tokio::sync::Mutex<(u64, mpsc::Sender<Box<Posted>>)>,
     pub(super) posts: Arc<Semaphore>,
     runtime: Handle,
 }
@@ -94,7 +94,7 @@ impl Session {
         config: &ListenConfig,
         identity: Option<String>,
         haul: bool,
-    ) -> (Arc<Self>, mpsc::Receiver<Posted>) {
+    ) -> (Arc<Self>, mpsc::Receiver<Box<Posted>>) {
         let (posted, posts) = mpsc::channel(1);
         let session = Self {
             token: URL_SAFE_NO_PAD.encode(rand::random::<[u8; 24]>()),

@@ -13,7 +13,11 @@ use super::Session;
 use super::encode::HEAD;
 use crate::client::take;
 use crate::event::put_field;
+use crate::give_back;
 use crate::options::CHUNK;
+
+/// A buffer of more bytes is not kept.
+const LARGE: usize = 4 << 10;
 
 /// Makes events of what is sent.
 pub(crate) struct Written {
@@ -64,6 +68,9 @@ impl WriteHalf for Written {
             } else {
                 self.push_event(out);
             }
+        }
+        if self.part.capacity() > LARGE {
+            give_back(&mut self.part);
         }
         Poll::Ready(Ok(()))
     }

@@ -8,6 +8,7 @@ mod mounts;
 mod relay;
 mod servers;
 mod sessions;
+mod tls;
 
 use std::time::Duration;
 
