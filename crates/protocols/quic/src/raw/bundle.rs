@@ -35,6 +35,12 @@ pub(crate) fn put(frames: &[u8], out: &mut BytesMut) {
     }
 }
 
+/// The frames of `datagram`, which stand after its first `head` bytes, as datagrams of one frame each.
+pub(crate) fn apart(datagram: &Bytes, head: usize) -> impl Iterator<Item = Bytes> {
+    let (head, mut frames) = (datagram.slice(..head), Datagram::new(datagram.slice(head..)));
+    std::iter::from_fn(move || Some(Bytes::from([&head[..], &frames.next()?].concat())))
+}
+
 /// What is left of a datagram.
 #[derive(Debug, Default)]
 pub(crate) enum Datagram {
@@ -164,6 +170,15 @@ mod tests {
         // 1 + 3 + 3 + 32, then 64 alone as 100 does not fit beside it, then each with what fits.
         let lens: Vec<_> = sent.iter().map(Bytes::len).collect();
         assert_eq!(lens, [39, 64, 100, 99, 66, 37, 100, 9]);
+    }
+
+    #[test]
+    fn frames_of_a_datagram_that_is_too_large_go_one_by_one_each_after_its_head() {
+        for frames in [&[&b"\0one"[..], b"\x01two", b"\0three"][..], &[b"\0alone"]] {
+            let sent = [b"head", &datagrams(&run(frames), 100)[0][..]].concat();
+            let each: Vec<_> = frames.iter().map(|frame| [b"head", *frame].concat()).collect();
+            assert_eq!(apart(&sent.into(), 4).collect::<Vec<_>>(), each);
+        }
     }
 
     #[test]

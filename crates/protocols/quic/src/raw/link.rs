@@ -129,7 +129,7 @@ impl<T: Transport> Session<T> {
             Kind::Ordered | Kind::Datagrams => Link::new(
                 info,
                 OrderedRead::new(reader, lane, max_packet, hold.clone()),
-                OrderedWrite::new(self.clone(), id, send, marks, room, hold),
+                OrderedWrite::new(self.clone(), id, send, marks, hold),
             ),
         };
         link.with_encoder(encoder)

@@ -178,7 +178,7 @@ pub(crate) struct OrderedWrite<T: Transport> {
     said: u64,
     /// What stands before each datagram.
     head: Vec<u8>,
-    /// Bytes of a datagram after that.
+    /// Bytes of a datagram after that, as the path carried them when `due` was filled.
     most: usize,
     /// Where the next datagrams are.
     due: VecDeque<Mark>,
@@ -196,7 +196,6 @@ impl<T: Transport> OrderedWrite<T> {
         id: u64,
         send: Tx<T>,
         marks: Arc<Marks>,
-        room: Option<usize>,
         hold: Arc<Hold<T>>,
     ) -> Self {
         let said = if let Tx::Early(_, said) = &send { *said } else { 0 };
@@ -209,7 +208,7 @@ impl<T: Transport> OrderedWrite<T> {
             at: 0,
             said,
             head,
-            most: room.unwrap_or_default(),
+            most: 0,
             due: VecDeque::new(),
             room: BytesMut::new(),
             datagram: None,
@@ -221,12 +220,21 @@ impl<T: Transport> OrderedWrite<T> {
     /// Sends `datagram`, waiting for room: none that was accepted makes room for another.
     fn poll_send(&mut self, cx: &mut Context<'_>, datagram: Bytes) -> Poll<Result<()>> {
         let quic = self.session.transport.quic();
-        if let Poll::Ready(sent) = pin!(quic.send_datagram_wait(datagram.clone())).poll(cx) {
-            return Poll::Ready(sent.map_err(datagram_failed));
+        match pin!(quic.send_datagram_wait(datagram.clone())).poll(cx) {
+            Poll::Ready(Err(SendDatagramError::TooLarge)) | Poll::Pending => {}
+            Poll::Ready(sent) => return Poll::Ready(sent.map_err(datagram_failed)),
         }
-        let quic = quic.clone();
-        self.datagram = Some(Box::pin(async move { quic.send_datagram_wait(datagram).await }));
+        self.datagram = Some(Box::pin(send_later(quic.clone(), datagram, self.head.len())));
         self.poll_waiting(cx)
+    }
+
+    /// Takes up where the next datagrams are, and how large the path lets them be: often more than any path does.
+    fn take_due(&mut self) {
+        self.marks.take(&mut self.due);
+        if !self.due.is_empty() {
+            let most = self.session.transport.quic().max_datagram_size();
+            self.most = most.unwrap_or_default().saturating_sub(self.head.len());
+        }
     }
 
     /// `frames` as a datagram. Small ones share their memory.
@@ -248,6 +256,18 @@ impl<T: Transport> OrderedWrite<T> {
         }
         Poll::Ready(Ok(()))
     }
+}
+
+/// Sends `datagram`, waiting for room. If the path carries less than it did, the frames after its head go one by one.
+async fn send_later(quic: quinn::Connection, datagram: Bytes, head: usize) -> Result<(), SendDatagramError> {
+    match quic.send_datagram_wait(datagram.clone()).await {
+        Err(SendDatagramError::TooLarge) => {}
+        sent => return sent,
+    }
+    for alone in bundle::apart(&datagram, head) {
+        quic.send_datagram_wait(alone).await?;
+    }
+    Ok(())
 }
 
 fn datagram_failed(why: SendDatagramError) -> Error {
@@ -272,7 +292,7 @@ impl<T: Transport> WriteHalf for OrderedWrite<T> {
                 continue;
             }
             if self.due.is_empty() {
-                self.marks.take(&mut self.due);
+                self.take_due();
             }
             match self.due.front_mut() {
                 Some(mark) if mark.at == self.at => {

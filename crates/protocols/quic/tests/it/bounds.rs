@@ -155,6 +155,25 @@ async fn small_unreliable_packets_that_are_sent_together_share_datagrams() {
 }
 
 #[tokio::test]
+async fn unreliable_packets_fill_the_datagrams_that_the_path_carries() {
+    let listener = listen("").await;
+    let (_endpoint, quic) = stranger(port(&listener), "haul/1").await.unwrap();
+    let (mut send, _recv) = quic.open_bi().await.unwrap();
+    send.write_all(b"haul.v1\n").await.unwrap();
+    let server = soon("the stranger", listener.accept()).await.unwrap().unwrap();
+    // Loopback carries more than 1,200 bytes, which QUIC finds out by itself, and then 12 packets go together.
+    let all = async {
+        loop {
+            server.send_all((0..12).map(|_| Packet::binary(vec![7; 100]).unreliable())).await.unwrap();
+            if quic.read_datagram().await.unwrap().len() == 2 + 12 * 103 {
+                return;
+            }
+        }
+    };
+    soon("a datagram of more than 1,150 bytes", all).await;
+}
+
+#[tokio::test]
 async fn packets_of_either_reliability_sent_together_all_come() {
     let (client, mut server) = pair("").await;
     let sizes = [10, 20, 1100, 30, 40, 50, 5000, 60, 70, 80, 1000, 1000, 90];
