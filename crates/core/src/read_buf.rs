@@ -7,7 +7,10 @@ use std::task::{Context, Poll, ready};
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// What an idle connection keeps for its next read.
+/// What a connection keeps for its next read that never carried more than this at once.
+const FIRST: usize = 2 << 10;
+
+/// What an idle connection keeps for its next read once it did.
 const LEAST: usize = 8 << 10;
 
 /// Most asked of the operating system at once, unless a larger packet was announced.
@@ -23,14 +26,14 @@ pub struct ReadBuf {
 
 impl Default for ReadBuf {
     fn default() -> Self {
-        Self { bytes: BytesMut::new(), step: LEAST }
+        Self { bytes: BytesMut::new(), step: FIRST }
     }
 }
 
 impl ReadBuf {
     /// A buffer that begins with what was read already.
     pub fn starting_with(bytes: BytesMut) -> Self {
-        Self { bytes, step: LEAST }
+        Self { bytes, step: FIRST }
     }
 
     /// Reads some from `io`, with room for `missing` bytes of an announced packet; 0 is the end of the stream.
@@ -51,8 +54,8 @@ impl ReadBuf {
         let read = pin!(io.read_buf(&mut self.bytes));
         let count = ready!(read.poll(cx))?;
         if count == spare {
-            self.step = (self.step * 2).min(MOST);
-        } else if count < self.step / 4 {
+            self.step = (self.step * 2).clamp(LEAST, MOST);
+        } else if self.step > LEAST && count < self.step / 4 {
             self.step = (self.step / 2).max(LEAST);
         }
         Poll::Ready(Ok(count))
