@@ -26,6 +26,8 @@ pub use haul_adaptive as adaptive;
 pub use haul_amqp as amqp;
 #[cfg(feature = "auth")]
 pub use haul_auth as auth;
+#[cfg(feature = "aws")]
+pub use haul_aws as aws;
 #[cfg(feature = "balance")]
 pub use haul_balance as balance;
 #[cfg(feature = "batch")]

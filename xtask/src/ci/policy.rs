@@ -26,12 +26,17 @@ pub(super) const SIDEWAYS: &[(&str, &str)] = &[
     ("haul-mqtt", "haul-tls"),
     // nats:// over TLS, with haul's options for it.
     ("haul-nats", "haul-tls"),
+    // Both are services of AWS, with one way to an account.
+    ("haul-sqs", "haul-aws"),
+    ("haul-cloudwatch", "haul-aws"),
 ];
 
 /// Files that a crate does without: crate, file below `src`.
 pub(super) const MISSING_ROOMS: &[(&str, &[&str])] = &[
     // It is what protocols share, and dials nothing by itself.
     ("haul-tls", &["dialer.rs", "listener.rs", "link.rs"]),
+    // It is what the connectors to AWS share, and delivers nothing by itself.
+    ("haul-aws", &["config.rs", "sink.rs"]),
     // HTTP has requests, no connections of packets: its rooms are client/, server/, sink.rs and config.rs.
     ("haul-http", &["dialer.rs", "listener.rs", "link.rs"]),
     // What they do is decided by a closure, or by the test that holds them: there is nothing to configure.
@@ -43,6 +48,8 @@ pub(super) const MISSING_ROOMS: &[(&str, &[&str])] = &[
 pub(super) const OTHER_SUITES: &[(&str, &[&str])] = &[
     // It is what protocols share, and dials nothing by itself.
     ("haul-tls", &[]),
+    // So it is with AWS's connectors.
+    ("haul-aws", &[]),
     // It has requests, no connections of packets; packets it delivers.
     ("haul-http", &["sink"]),
     // It is of requests; the suites are of packets.

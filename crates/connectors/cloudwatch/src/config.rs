@@ -2,10 +2,10 @@
 
 use std::str::FromStr;
 
+use haul_aws::Account;
 use haul_core::{Endpoint, Error, ErrorKind, Place, Result, Template, plain_value};
 use serde::Deserialize;
 
-use crate::account::{ACCOUNT, Account};
 use crate::event::{LIMIT, OVERHEAD};
 
 /// What packets become.
@@ -90,7 +90,8 @@ impl CloudwatchConfig {
     /// Reads `cloudwatch://eu-west-1/my/group?stream={host}&create=true`; a group that begins with a slash has two. Errors:
     /// `Config`.
     pub fn from_endpoint(endpoint: &Endpoint) -> Result<Self> {
-        let known = [&ACCOUNT[..], &["stream", "create", "as", "time", "max_packet", "streams"]].concat();
+        let known =
+            [&Account::OPTIONS[..], &["stream", "create", "as", "time", "max_packet", "streams"]].concat();
         let options = endpoint.options(Place::Query, &known)?;
         Ok(Self {
             stream: options.get("stream")?.unwrap_or_else(stream),

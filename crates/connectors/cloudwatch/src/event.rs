@@ -130,7 +130,7 @@ mod tests {
     use haul_core::{PacketId, Template};
 
     use super::*;
-    use crate::account::Account;
+    use haul_aws::Account;
 
     const NOW: i64 = 1_800_000_000_000;
 

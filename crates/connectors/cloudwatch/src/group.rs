@@ -3,10 +3,10 @@
 use aws_sdk_cloudwatchlogs::Client;
 use aws_sdk_cloudwatchlogs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_cloudwatchlogs::types::{InputLogEvent, RejectedLogEventsInfo};
+use haul_aws::Account;
 use haul_core::{Error, ErrorKind, Result, Sent, Status};
 use tokio::sync::OnceCell;
 
-use crate::account::Account;
 use crate::event::Event;
 use crate::failure::failed;
 
@@ -29,7 +29,7 @@ impl Group {
 
     async fn client(&self) -> Result<&Client> {
         let made = self.client.get_or_try_init(|| async {
-            let config = self.account.load().await?;
+            let config = self.account.raw().await?;
             Ok(Client::new(&config))
         });
         made.await.map_err(|why| self.doing(why))

@@ -1,15 +1,15 @@
 #![doc = include_str!("../README.md")]
 
-mod account;
 mod config;
 mod event;
 mod failure;
 mod group;
 mod sink;
 
-pub use account::Account;
 pub use config::{CloudwatchConfig, Format};
 pub use sink::CloudwatchSink;
+
+pub use haul_aws::Account;
 
 use haul_core::{AnySink, Registry};
 

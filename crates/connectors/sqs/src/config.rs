@@ -3,10 +3,9 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use haul_aws::Account;
 use haul_core::{Endpoint, Error, ErrorKind, Place, Result, Template, duration_text, plain_value};
 use serde::Deserialize;
-
-use crate::account::{ACCOUNT, Account};
 
 /// Bytes of a request, and so of a message: the server's own limit ("Amazon SQS batch actions", developer guide, 2025).
 const LIMIT: usize = 1 << 20;
@@ -83,7 +82,8 @@ impl SqsConfig {
 
     /// Reads `sqs://eu-west-1/orders.fifo?group={customer}`. Errors: `Config`.
     pub fn from_endpoint(endpoint: &Endpoint) -> Result<Self> {
-        let known = [&ACCOUNT[..], &["owner", "group", "metadata", "max_packet", "max_request"]].concat();
+        let known =
+            [&Account::OPTIONS[..], &["owner", "group", "metadata", "max_packet", "max_request"]].concat();
         let options = endpoint.options(Place::Query, &known)?;
         Ok(Self {
             owner: options.text("owner").map(str::to_owned),
@@ -163,7 +163,7 @@ impl QueueConfig {
 
     /// Reads `sqs://eu-west-1/orders?visibility=60s&max_unacked=100`. Errors: `Config`.
     pub fn from_endpoint(endpoint: &Endpoint) -> Result<Self> {
-        let known = [&ACCOUNT[..], &["owner", "visibility", "wait", "max_unacked"]].concat();
+        let known = [&Account::OPTIONS[..], &["owner", "visibility", "wait", "max_unacked"]].concat();
         let options = endpoint.options(Place::Query, &known)?;
         Ok(Self {
             owner: options.text("owner").map(str::to_owned),

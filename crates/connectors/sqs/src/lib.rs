@@ -1,6 +1,5 @@
 #![doc = include_str!("../README.md")]
 
-mod account;
 mod config;
 mod failure;
 mod keep;
@@ -10,10 +9,11 @@ mod settle;
 mod sink;
 mod source;
 
-pub use account::Account;
 pub use config::{MetadataAs, QueueConfig, SqsConfig};
 pub use sink::SqsSink;
 pub use source::SqsSource;
+
+pub use haul_aws::Account;
 
 use haul_core::{AnySink, AnySource, Registry};
 

@@ -181,10 +181,10 @@ pub(crate) fn packet(message: &Message) -> Result<Packet> {
 #[cfg(test)]
 mod tests {
     use aws_sdk_sqs::primitives::Blob;
+    use haul_aws::Account;
     use haul_core::Template;
 
     use super::*;
-    use crate::account::Account;
 
     fn config(queue: &str) -> SqsConfig {
         SqsConfig::new(Account::new("eu-west-1"), queue)

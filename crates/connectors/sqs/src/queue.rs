@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use aws_config::timeout::TimeoutConfig;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::Config;
+use aws_sdk_sqs::config::timeout::TimeoutConfig;
 use aws_sdk_sqs::types::{
     BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, Message,
     SendMessageBatchRequestEntry,
 };
+use haul_aws::Account;
 use haul_core::{Error, ErrorKind, Result, Sent, Status};
 use tokio::sync::OnceCell;
 
-use crate::account::Account;
 use crate::failure::{failed, refused};
 
 /// A queue, and what it is asked.
@@ -56,7 +56,7 @@ impl Queue {
 
     async fn client(&self) -> Result<&Client> {
         let made = self.client.get_or_try_init(|| async {
-            let config = self.account.load().await?;
+            let config = self.account.raw().await?;
             Ok(Client::new(&config))
         });
         made.await.map_err(|why| self.doing(why))

@@ -52,9 +52,6 @@ pub struct Account {
     pub timeout: Duration,
 }
 
-/// The options that stand in a URL.
-pub(crate) const ACCOUNT: [&str; 6] = ["profile", "endpoint", "insecure", "ca", "connect_timeout", "timeout"];
-
 fn connect_timeout() -> Duration {
     Duration::from_secs(10)
 }
@@ -64,13 +61,16 @@ fn timeout() -> Duration {
 }
 
 impl Account {
+    /// The options that [`from_options`](Self::from_options) reads.
+    pub const OPTIONS: [&str; 6] = ["profile", "endpoint", "insecure", "ca", "connect_timeout", "timeout"];
+
     /// What the environment says, in this region.
     pub fn new(region: impl Into<String>) -> Self {
         Self { region: Some(region.into()), ..Self::default() }
     }
 
-    /// The host is the region, user and password are the access key.
-    pub(crate) fn from_options(endpoint: &Endpoint, options: &Options<'_>) -> Result<Self> {
+    /// The account of an endpoint: its host is the region, user and password are the access key. Errors: `Config`.
+    pub fn from_options(endpoint: &Endpoint, options: &Options<'_>) -> Result<Self> {
         Ok(Self {
             region: endpoint.host().map(str::to_owned),
             profile: options.text("profile").map(str::to_owned),
@@ -85,8 +85,8 @@ impl Account {
         })
     }
 
-    /// Errors: `Config`, also for a CA that cannot be read.
-    pub(crate) fn check(&self) -> Result<()> {
+    /// Whether it can be used as it is. Errors: `Config`, also for a CA that cannot be read.
+    pub fn check(&self) -> Result<()> {
         let wrong = |why: String| Err(Error::new(ErrorKind::Config, why));
         self.roots()?;
         match self {
@@ -114,11 +114,11 @@ impl Account {
             _ => Ok(()),
         }
     }
-}
 
-impl Account {
     /// What a client of the SDK is made of. It never tries again by itself: that is for whoever calls.
-    pub(crate) async fn load(&self) -> Result<SdkConfig> {
+    ///
+    /// Errors: `Config`, also if nothing names a region. Cancelled, nothing was done.
+    pub async fn raw(&self) -> Result<SdkConfig> {
         let tls = TlsContext::builder().with_trust_store(self.roots()?).build();
         let tls = tls.map_err(|why| Error::new(ErrorKind::Config, why.to_string()))?;
         let http = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring));
@@ -195,5 +195,63 @@ impl fmt::Debug for Account {
             .field("access_key", &self.access_key)
             .field("endpoint", &self.endpoint)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(change: impl FnOnce(&mut Account)) -> String {
+        let mut account = Account::new("eu-west-1");
+        change(&mut account);
+        let why = account.check().expect_err("it should be refused");
+        assert_eq!(why.kind(), ErrorKind::Config);
+        why.to_string()
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_before_anything_is_asked() {
+        let key = |account: &mut Account| account.access_key = Some("id".into());
+        let token = |account: &mut Account| account.session_token = Some("t".into());
+        let never = |account: &mut Account| account.timeout = Duration::ZERO;
+        let clear = |account: &mut Account| account.endpoint = Some("http://far.example".into());
+        let ca = |account: &mut Account| account.ca = Some("/no/such.pem".into());
+        for (said, words) in [
+            (refused(key), "give both"),
+            (refused(token), "session_token belongs to an access key"),
+            (refused(never), "must be more than 0"),
+            (refused(clear), "would send packets in the clear"),
+            (refused(ca), "ca=/no/such.pem: No such file"),
+        ] {
+            assert!(said.contains(words), "{said}");
+        }
+        let near = Account { endpoint: Some("http://127.0.0.1:4566".into()), ..Account::new("eu-west-1") };
+        near.check().unwrap();
+    }
+
+    #[test]
+    fn a_url_names_region_and_key_and_no_secret_is_shown() {
+        let endpoint = Endpoint::parse("sqs://id:hidden@eu-west-1/q?timeout=5s&insecure=true").unwrap();
+        let options = endpoint.options(haul_core::Place::Query, &Account::OPTIONS).unwrap();
+        let account = Account::from_options(&endpoint, &options).unwrap();
+        let file =
+            "region = 'eu-west-1'\naccess_key = 'id'\nsecret_key = 'hidden'\ntimeout = '5s'\ninsecure = true";
+        assert_eq!(account, toml::from_str(file).unwrap());
+        assert!(!format!("{account:?}").contains("hidden"));
+    }
+
+    #[tokio::test]
+    async fn what_the_account_says_is_what_the_client_is_made_of() {
+        let account = Account {
+            access_key: Some("id".into()),
+            secret_key: Some("secret".into()),
+            endpoint: Some("http://127.0.0.1:4566".into()),
+            ..Account::new("eu-west-1")
+        };
+        let made = account.raw().await.unwrap();
+        assert_eq!(made.region().map(AsRef::as_ref), Some("eu-west-1"));
+        assert_eq!(made.endpoint_url(), Some("http://127.0.0.1:4566"));
+        assert!(made.retry_config().is_some_and(|retry| !retry.has_retry()), "{made:?}");
     }
 }
