@@ -11,7 +11,7 @@ const LONG: [&str; 5] = ["soak_", "kill_", "history::", "faults::", "codec::"];
 /// The arguments of `soak`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// How long each test named `soak_*` runs
+    /// How long each test named `soak_*`, and each of random fault schedules, runs
     #[arg(long, default_value_t = 60)]
     minutes: u64,
     /// The seed of random histories; each test's own unless given
@@ -41,6 +41,7 @@ pub(crate) fn run(args: Args) -> Result {
     filters.push("--show-output".into());
     let mut variables = vec![
         ("HAUL_SOAK_MINUTES".to_owned(), args.minutes.to_string()),
+        ("HAUL_FAULT_SECONDS".to_owned(), (60 * args.minutes).to_string()),
         ("HAUL_KILLS".to_owned(), args.kills.to_string()),
         ("HAUL_HISTORIES".to_owned(), args.histories.to_string()),
         // What proptest reads: the property tests of parsers and codecs.

@@ -53,6 +53,12 @@ pub fn histories(usual: u64) -> u64 {
     number("HAUL_HISTORIES").unwrap_or(usual)
 }
 
+/// How long each test of random fault schedules goes on, or `None` where it tries a number of them: `cargo xtask soak`, and
+/// continuous integration, give a time.
+pub fn fault_time() -> Option<Duration> {
+    number("HAUL_FAULT_SECONDS").map(Duration::from_secs)
+}
+
 /// The seed of random histories: what the run asks for, or else `usual`.
 pub fn seed(usual: u64) -> u64 {
     number("HAUL_SEED").unwrap_or(usual)

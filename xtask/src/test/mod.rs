@@ -49,8 +49,13 @@ pub(crate) struct Plan {
 /// Runs the tests.
 pub(crate) fn run(args: Args) -> Result {
     let Args { install, packages, filters } = args;
-    run_with(Plan { install: install || in_ci(), packages, filters, ..Plan::default() })
+    let variables = if in_ci() { vec![(FAULTS.0.to_owned(), FAULTS.1.to_owned())] } else { Vec::new() };
+    run_with(Plan { install: install || in_ci(), packages, filters, variables, ..Plan::default() })
 }
+
+/// In continuous integration each test of random fault schedules goes on for so long: four of them on two cores take two
+/// minutes.
+const FAULTS: (&str, &str) = ("HAUL_FAULT_SECONDS", "60");
 
 /// Runs the tests of `plan`.
 pub(crate) fn run_with(plan: Plan) -> Result {
