@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// Slices of a run that is cut.
+const SLICES: usize = 10;
+
 /// How long and how often.
 pub(crate) struct Run {
     pub(crate) pairs: usize,
@@ -42,6 +45,27 @@ impl Run {
     ) -> Pairs {
         haul(self.length / 4);
         peer(self.length / 4);
+        self.pairs(haul, peer)
+    }
+
+    /// As [`compare`](Self::compare), with every run cut into slices by turns: for what swings within seconds, such as a disk
+    /// that others use.
+    pub(crate) fn compare_in_slices(
+        &self,
+        mut haul: impl FnMut(Duration) -> Sample,
+        mut peer: impl FnMut(Duration) -> Sample,
+    ) -> Pairs {
+        let slice = Self { pairs: SLICES, length: self.length / SLICES as u32 };
+        haul(slice.length);
+        peer(slice.length);
+        Pairs((0..self.pairs).map(|_| slice.pairs(&mut haul, &mut peer).mean()).collect())
+    }
+
+    fn pairs(
+        &self,
+        mut haul: impl FnMut(Duration) -> Sample,
+        mut peer: impl FnMut(Duration) -> Sample,
+    ) -> Pairs {
         let pairs = (0..self.pairs).map(|pair| match pair % 2 {
             0 => (haul(self.length), peer(self.length)),
             _ => {
@@ -54,6 +78,16 @@ impl Run {
 }
 
 impl Pairs {
+    /// What both sides gave over all of the pairs, which were equally long.
+    fn mean(&self) -> (Sample, Sample) {
+        let mean = |side: fn(&(Sample, Sample)) -> Sample| {
+            let total: f64 = self.0.iter().map(|pair| side(pair).value).sum();
+            let cpu: f64 = self.0.iter().map(|pair| side(pair)).map(|one| one.cpu * one.value).sum();
+            Sample { value: total / self.0.len() as f64, cpu: cpu / total }
+        };
+        (mean(|pair| pair.0), mean(|pair| pair.1))
+    }
+
     /// The ratio of what was measured.
     pub(crate) fn ratio(&self) -> Ratio {
         self.ratio_of(|sample| sample.value)

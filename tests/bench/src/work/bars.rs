@@ -36,16 +36,38 @@ impl<'a> Bars<'a> {
     pub(super) fn ratio(
         &mut self,
         name: &str,
-        (unit, peer, bar): (&'static str, &'static str, Bar),
+        what: (&'static str, &'static str, Bar),
         haul: impl FnMut(Duration) -> Sample,
         other: impl FnMut(Duration) -> Sample,
+    ) -> Option<Pairs> {
+        let run = self.run;
+        self.measured(name, what, || run.compare(haul, other))
+    }
+
+    /// A ratio of what waits for a disk.
+    pub(super) fn disk_ratio(
+        &mut self,
+        name: &str,
+        what: (&'static str, &'static str, Bar),
+        haul: impl FnMut(Duration) -> Sample,
+        other: impl FnMut(Duration) -> Sample,
+    ) {
+        let run = self.run;
+        self.measured(name, what, || run.compare_in_slices(haul, other));
+    }
+
+    fn measured(
+        &mut self,
+        name: &str,
+        (unit, peer, bar): (&'static str, &'static str, Bar),
+        measure: impl FnOnce() -> Pairs,
     ) -> Option<Pairs> {
         let name = format!("{name} vs {peer}");
         if !self.wants(&name) {
             return None;
         }
         eprintln!("measuring {name}");
-        let pairs = self.run.compare(haul, other);
+        let pairs = measure();
         self.against(name, unit, bar, pairs.ratio());
         Some(pairs)
     }

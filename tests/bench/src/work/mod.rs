@@ -8,6 +8,10 @@ mod journal;
 mod kafka;
 pub(crate) mod load;
 #[cfg(feature = "connectors")]
+mod mongodb;
+#[cfg(feature = "connectors")]
+mod mqtt;
+#[cfg(feature = "connectors")]
 mod nats;
 mod network;
 pub(crate) mod outbox;

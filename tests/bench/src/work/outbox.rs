@@ -57,13 +57,13 @@ impl Bars<'_> {
         let plain = Disk::new(folder);
         let disk = TempDir::new_in(folder).expect("the report's folder can be written");
         let (unit, peer, bar) = ("packets/s", "64 records per fdatasync", Bar::AtLeast(0.45));
-        self.ratio(
+        self.disk_ratio(
             "outbox, 64 producers, 200 B, durable, to a sink that takes all",
             (unit, peer, bar),
             |length| stored(disk.path(), AnySink::new(Ready), length),
             |length| plain.plain_loop(length),
         );
-        self.ratio(
+        self.disk_ratio(
             "outbox, 64 producers, 200 B, durable, to a sink that is away",
             (unit, peer, bar),
             |length| stored(disk.path(), AnySink::new(Away), length),

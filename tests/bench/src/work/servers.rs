@@ -6,6 +6,8 @@ use super::Bar;
 use super::amqp::Rabbit;
 use super::bars::Bars;
 use super::kafka::Kafka;
+use super::mongodb::Ferret;
+use super::mqtt::Mosquitto;
 use super::nats::Nats;
 use super::postgres::Postgres;
 use super::redis::Redis;
@@ -52,6 +54,18 @@ impl Bars<'_> {
             Kafka::start,
             Kafka::haul,
             [("rdkafka", bar, Kafka::by_hand)],
+        );
+        self.server(
+            "mqtt, QoS 1, 1000 on their way, 200 B",
+            Mosquitto::start,
+            Mosquitto::haul,
+            [("rumqttc", bar, Mosquitto::by_hand)],
+        );
+        self.server(
+            "mongodb, FerretDB, 1000 documents an insert, 200 B",
+            Ferret::start,
+            Ferret::haul,
+            [("mongodb, insert_many", bar, Ferret::by_hand)],
         );
     }
 
