@@ -1,3 +1,5 @@
+#![allow(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
