@@ -1354,7 +1354,7 @@ class Session extends Told {
     #keptBytes = 0;
     #settled = 0;
     #window;
-    /** Deliveries that are settled and wait for their receipts. */
+    /** Deliveries that wait for their receipts, settled or not. */
     #awaited = new Map();
     // What arrives.
     #received = 0;
@@ -1401,6 +1401,7 @@ class Session extends Told {
 
     #keep(frame) {
         const weight = OVERHEAD + (frame.packet?.payload.length ?? 0);
+        if (frame.receipt === true) this.#awaited.set(frame.packet.id, frame);
         this.#kept.push({ frame, weight });
         this.#keptBytes += weight;
     }
@@ -1454,8 +1455,8 @@ class Session extends Told {
         if (answer.word === "resumed") return this.#attach(link, answer.received);
         if (answer.word !== "refused") throw new HaulError("protocol", "the peer answered a resume with something else");
         if (answer.reason !== "unknown") throw refusal(answer);
-        const [{ frame } = {}] = this.#kept;
-        if (this.#kept.length === 1 && frame.type === "close") {
+        const [frame, ...others] = this.#kept.map(({ frame }) => frame).filter((frame) => !this.#isAnswered(frame));
+        if (frame?.type === "close" && others.length === 0) {
             // All before it was settled, and the peer forgets a session when it has answered its close.
             this.#over = true;
             link.close(1000, "");
@@ -1477,17 +1478,23 @@ class Session extends Told {
         this.#begin(link, again, lost);
     }
 
+    /** Whether it is a delivery whose receipt came: the peer settled it, though it may not have said so yet. */
+    #isAnswered(frame) {
+        return frame.receipt === true && this.#awaited.get(frame.packet.id) !== frame;
+    }
+
     /** A new epoch: what has an id is sent again, of the rest is answered what may be lost. */
     #startOver() {
         let lost;
-        const again = [...this.#awaited.values()];
+        const kept = new Set(this.#kept.map(({ frame }) => frame));
+        const again = [...this.#awaited.values()].filter((frame) => !kept.has(frame));
         this.#kept.forEach(({ frame }, at) => {
             const number = this.#settled + at;
             if (frame.type === "packet" && !frame.packet.id) {
                 lost ??= { from: number, to: number, count: 0 };
                 lost.to = number + 1;
                 lost.count += 1;
-            } else if (frame.type === "packet") {
+            } else if (frame.type === "packet" && !this.#isAnswered(frame)) {
                 again.push(frame);
             }
         });
@@ -1612,10 +1619,7 @@ class Session extends Told {
                 if (note.settled > next) {
                     throw new HaulError("protocol", `the peer settled ${note.settled} packets, but ${next} were sent`);
                 }
-                for (const { frame, weight } of this.#kept.splice(0, note.settled - this.#settled)) {
-                    this.#keptBytes -= weight;
-                    if (frame.receipt === true) this.#awaited.set(frame.packet.id, frame);
-                }
+                for (const { weight } of this.#kept.splice(0, note.settled - this.#settled)) this.#keptBytes -= weight;
                 this.#settled = Math.max(this.#settled, note.settled);
                 return this.tell("room");
             }

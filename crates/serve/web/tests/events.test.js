@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { connect } from "../haul.js";
+import { Packet, connect } from "../haul.js";
 import { ANNOUNCED, LATE, TYPE, accepted, close, ends, event, framed, note, packet, says, serve, until } from "./server.js";
 
 test("what is sent in one moment goes in one POST, and a close is said by both ends", LATE, async () => {
@@ -181,6 +181,31 @@ test("a session that the peer has forgotten has closed, if only its close was no
         const closed = connection.close();
         if (settled) assert.deepEqual(await closed, { code: 1000, reason: "", unsettled: 0 });
         else await assert.rejects(closed, { kind: "rejected", status: "permanent" });
+    }
+});
+
+test("a delivery whose receipt came is settled, though the peer never said so", LATE, async () => {
+    const unknown = event(note({ word: "refused", reason: "unknown", text: "no such session" }));
+    for (const next of ["close", "open"]) {
+        let stream;
+        const id = "11111111-2222-4333-8444-555555555555", done = framed({ type: "receipt", id, receipt: { level: "stored", id, at: 5 } });
+        const first = (response) => (stream = says(ANNOUNCED, accepted)(response));
+        const server = await serve([first, says(ANNOUNCED, unknown, accepted)], ({ body }) => {
+            if (body.includes("answered")) stream.write(event(done));
+            if (body.includes(next === "close" ? close : "next")) stream.end();
+            return 204;
+        });
+        const connection = await connect(server.url, { session: { base: 1 } });
+        assert.equal((await connection.deliver(Packet.of("answered", { id }))).level, "stored");
+        if (next === "close") {
+            assert.deepEqual(await connection.close(), { code: 1000, reason: "", unsettled: 0 });
+            continue;
+        }
+        await connection.send(Packet.of("next", { id: "21111111-2222-4333-8444-555555555555" }));
+        const times = (text) => server.of("POST").filter(({ body }) => body.includes(text)).length;
+        await until("the next again", () => times("next") === 2);
+        assert.equal(times("answered"), 1, "it was sent again");
+        connection.abort();
     }
 });
 
