@@ -20,6 +20,10 @@ const PLAIN: &str = "sse://127.0.0.1:0?subprotocol=";
 const PEER: &str = "hyper + eventsource-stream, one event per frame";
 const SIZE: usize = 64;
 
+/// Connections of haul on which a packet goes there and back, and those on which one comes from the server.
+const ECHOES: &str = "echoes";
+const EVENTS: &str = "events";
+
 impl Bars<'_> {
     pub(crate) fn sse(&mut self) {
         self.ratio(
@@ -35,17 +39,24 @@ impl Bars<'_> {
             self.ratio(name, ("events/s", PEER, bar), |length| received(length, fed(url)), raw);
         }
         let crowd = "1,000 sse connections";
-        let [haul, peer] =
-            [HAUL, "hyper"].map(|end| move || parts::figures(&["sse-connections", end, "1000"]));
-        self.figures([(&format!("{crowd}, one echo each: failures"), "failures", Bar::AtMost(0.0))], || {
-            let [failures, _] = haul();
-            [failures]
-        });
+        let [echoes, events, peer] =
+            [ECHOES, EVENTS, "hyper"].map(|end| move || parts::figures(&["sse-connections", end, "1000"]));
+        self.figures(
+            [
+                (&format!("{crowd}, one echo each: failures"), "failures", Bar::AtMost(0.0)),
+                (
+                    &format!("{crowd}, one echo each, which takes a POST: memory per connection, both ends"),
+                    "KiB",
+                    Bar::Reported,
+                ),
+            ],
+            echoes,
+        );
         let memory = |figures: [f64; 2]| Sample { value: figures[1], cpu: 0.0 };
         self.ratio(
-            &format!("{crowd}: memory per connection, both ends"),
-            ("KiB", "hyper, one event each", Bar::AtMost(1.0)),
-            |_| memory(haul()),
+            &format!("{crowd}, one event each: memory per connection, both ends"),
+            ("KiB", "hyper", Bar::AtMost(1.0)),
+            |_| memory(events()),
             |_| memory(peer()),
         );
     }
@@ -104,16 +115,24 @@ async fn fed(url: &str) -> Connection {
     client
 }
 
-/// Opens connections: how many failed, and the KiB of resident memory per connection, both ends. With haul one packet
-/// goes there and back on each, otherwise one event.
+/// Opens connections: how many failed, and the KiB of resident memory per connection, both ends.
 pub(crate) fn connections(end: &str, count: usize) -> [f64; 2] {
     runtime().block_on(async {
         match end {
-            HAUL => {
+            ECHOES | EVENTS => {
                 let (listener, dialer) = (listen(HAUL).await, haul_sse::Dialer::default());
                 let endpoint = listener.local_endpoint().clone();
-                tokio::spawn(serve_echo(listener));
-                crowd(count, async || echoed(dialer.dial(endpoint.clone()).await.ok()?).await).await
+                let echoes = end == ECHOES;
+                if echoes {
+                    tokio::spawn(serve_echo(listener));
+                } else {
+                    tokio::spawn(serve_one(listener));
+                }
+                crowd(count, async || {
+                    let connection = dialer.dial(endpoint.clone()).await.ok()?;
+                    if echoes { echoed(connection).await } else { fed_one(connection).await }
+                })
+                .await
             }
             _ => {
                 let address = sse::serve(1).await;
@@ -125,6 +144,22 @@ pub(crate) fn connections(end: &str, count: usize) -> [f64; 2] {
             }
         }
     })
+}
+
+/// Sends one packet on each connection, and keeps it open until its peer ends it.
+async fn serve_one(listener: Listener) {
+    while let Ok(Some(mut connection)) = listener.accept().await {
+        tokio::spawn(async move {
+            if connection.send(Packet::text("7".repeat(SIZE))).await.is_ok() {
+                // Whatever comes, it is not wanted.
+                while let Ok(Some(_)) = connection.recv().await {}
+            }
+        });
+    }
+}
+
+async fn fed_one(mut connection: Connection) -> Option<Connection> {
+    (connection.recv().await.ok()??.len() == SIZE).then_some(connection)
 }
 
 async fn crowd<T>(count: usize, open: impl AsyncFn() -> Option<T>) -> [f64; 2] {
