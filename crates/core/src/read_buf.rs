@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// What a connection keeps for its next read that never carried more than this at once.
-const FIRST: usize = 2 << 10;
+const FIRST: usize = 1 << 10;
 
 /// What an idle connection keeps for its next read once it did.
 const LEAST: usize = 8 << 10;
