@@ -82,7 +82,7 @@ impl Pairs {
     fn mean(&self) -> (Sample, Sample) {
         let mean = |side: fn(&(Sample, Sample)) -> Sample| {
             let total: f64 = self.0.iter().map(|pair| side(pair).value).sum();
-            let cpu: f64 = self.0.iter().map(|pair| side(pair)).map(|one| one.cpu * one.value).sum();
+            let cpu: f64 = self.0.iter().map(side).map(|one| one.cpu * one.value).sum();
             Sample { value: total / self.0.len() as f64, cpu: cpu / total }
         };
         (mean(|pair| pair.0), mean(|pair| pair.1))
