@@ -87,7 +87,8 @@ fn page(urls: [&str; 2], pin: &str) -> String {
                 await connection.send(numbered(number));
                 if (number % 8 === 7) await new Promise((resolve) => setTimeout(resolve, 2));
             }}
-            await connection.send("the last");
+            // Once it is answered, nothing but the close is under way.
+            await connection.deliver("the last");
             return number;
         }})();
         for await (const packet of connection) {{
